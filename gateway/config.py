@@ -1,0 +1,43 @@
+"""Settings of a gateway; the commented sample is ``fengsui/samples/gateway.toml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fengsui.model import Clock
+from fengsui.settings import Broker, Name
+from gateway.collect import Urgent
+from gateway.drivers.config import DriverConfig
+
+
+class SpoolSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Where records wait until the server has committed them."""
+
+    folder: Path
+    quota_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 512
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A gateway's whole configuration."""
+
+    process: Literal["gateway"]
+    name: Name
+    broker: Broker = msgspec.field(default_factory=Broker)
+    spool: SpoolSettings
+    socket: Path
+    """Local socket that answers ``fengsui gateway status``."""
+    group_s: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    """Telemetry is synced at most this often, seconds."""
+    clock: Clock = Clock.SYNCED
+    """What to say of this machine's wall clock: 0 synced, 1 unsynced."""
+    points: dict[str, Urgent] = {}
+    drivers: list[DriverConfig] = []
+
+    def __post_init__(self) -> None:
+        names = [driver.name for driver in self.drivers]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"drivers {', '.join(sorted(twice))}: a name may be used once")

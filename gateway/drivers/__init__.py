@@ -1,0 +1,1 @@
+"""Drivers: each turns one field protocol into readings and events."""
