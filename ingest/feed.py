@@ -1,0 +1,52 @@
+"""The journal, decoded once for both readers.
+
+Detection and the store follow the journal with cursors of their own; while both are near its end they ask for
+the same entries, and get the same decoded arrays.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from fengsui.journal import Cursor, Journal
+from fengsui.model import Lane
+from ingest.decode import Decoded, Decoder
+
+CHUNK_READINGS = 5_000
+_KEPT = 32
+
+
+class Feed:
+    """Decoded journal entries.
+
+    Args:
+        journal: What is read.
+        decoder: Who decodes.
+        first_seen: Told of each chunk when it is decoded; a chunk read again after it was forgotten is
+            told again.
+    """
+
+    def __init__(self, journal: Journal, decoder: Decoder, first_seen: Callable[[Decoded], None]) -> None:
+        self._journal = journal
+        self._decoder = decoder
+        self._first_seen = first_seen
+        self._kept: OrderedDict[tuple[Lane, int, int], Decoded] = OrderedDict()
+
+    async def read(self, cursor: Cursor) -> Decoded:
+        """What follows a cursor: up to ``CHUNK_READINGS`` of one lane, the alarm lane first; waits for it."""
+        entries = await self._journal.read(cursor, max_readings=CHUNK_READINGS)
+        key = (entries[0].lane, entries[0].n, entries[-1].n)
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept
+        decoded = self._decoder.decode(entries)
+        self._kept[key] = decoded
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        self._first_seen(decoded)
+        return decoded
+
+    def forget(self) -> None:
+        """The registry changed: what was decoded before may be bound otherwise now."""
+        self._kept.clear()
