@@ -1,0 +1,508 @@
+"""The alarm book: every open alarm now, in memory. Pure: verdicts, events and time in, changes out.
+
+At most one occurrence per (point, class) is open. A *source* is what holds it active: a rule, a device's own
+event, a gateway's local rule. Several sources join one occurrence; it returns when the last one lets go.
+
+**Late alarms** (docs/adr/0005). An alarm raised by a record that its gateway held longer than ``LATE_US`` is
+shown at once, silent, and sounds as soon as it has stood for ``HOLD_S`` and is still active. Only one that
+its own later records restored within that second stays silent. Nothing else is ever silent, and nothing
+active is silent for longer: a wrong clock cannot mute an alarm, because age is no clock.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from alerting.alarms.lifecycle import LATCHING, TABLE, Alarm, State, Step, alarm_id
+from alerting.detect.engine import ActiveRule
+from alerting.detect.rules import RuleSet
+from alerting.detect.verdict import Reason, Verdict, VerdictKind
+from alerting.errors import NotAllowed, StaleAlarm, UnknownAlarm
+from fengsui.batch import GatewayEvent
+from fengsui.model import POINT_NAME, SIMULATED_EVENT, AlarmClass, Point, What
+from fengsui.viewer import Action, Viewer
+
+LATE_US = 10_000_000
+"""A record held longer than this makes its alarm *late*: GB 26875.1-2011 4.1.2.1 gives a transmitter 10 s."""
+
+HOLD_S = 1.0
+"""How long a late alarm waits for its own later records before it sounds."""
+
+UNREGISTERED_PER_GATEWAY = 32
+"""Alarms of unregistered points per gateway; further ones are folded into one of the gateway itself."""
+
+CLOSED_REMEMBERED = 10_000
+"""Closed alarms whose ids are remembered, so that a replay cannot raise them again."""
+
+TEXT_MAX = 200
+"""Characters of a device's own text that an alarm carries; the journal has all of it."""
+
+_TEST = "test:"
+_EVENT = "event:"
+_LOCAL = "local:"
+_UNACKNOWLEDGED = frozenset(
+    {State.UNACKNOWLEDGED, State.RETURNED_UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED}
+)
+
+_RAISING: dict[What, tuple[AlarmClass, int, str, str]] = {
+    What.FIRE: (AlarmClass.FIRE, 4, "The device reports fire", "设备报告火警"),
+    What.PREALARM: (AlarmClass.PREALARM, 3, "The device reports a pre-alarm", "设备报告预警"),
+    What.SUPERVISORY: (
+        AlarmClass.SUPERVISORY,
+        2,
+        "The device reports a supervisory state",
+        "设备报告监管状态",
+    ),
+    What.FAULT: (AlarmClass.FAULT, 2, "The device reports a fault", "设备报告故障"),
+    What.DISABLED: (AlarmClass.DISABLEMENT, 1, "The device reports a disablement", "设备报告屏蔽"),
+}
+_ENDING: dict[What, frozenset[AlarmClass]] = {
+    What.RESTORED: frozenset(AlarmClass) - {AlarmClass.DISABLEMENT},
+    What.RESET: frozenset(AlarmClass) - {AlarmClass.DISABLEMENT},
+    What.ENABLED: frozenset({AlarmClass.DISABLEMENT}),
+}
+
+
+class Change(NamedTuple):
+    """One thing that happened to an alarm, for the record; ``alarm`` is the alarm after it."""
+
+    alarm: Alarm
+    what: str
+    """raised, repeated, escalated, eased, returned, sounded, stale, fresh, acknowledged, reset"""
+    actor: str
+    """The person, or the rule and version, or the gateway."""
+    origin: str
+    """person, detect, gateway or server."""
+    at_us: int
+    """Server clock."""
+
+
+class Claim(NamedTuple):
+    """What a rule or a device says about one class at one subject."""
+
+    subject: Subject
+    cls: AlarmClass
+    source: str
+    rule: str
+    version: int
+    severity: int
+    at_us: int
+    value: float | None
+    limit: float | None
+    reset: float | None
+    received_at_us: int
+    age_us: int
+    test: bool
+    reasons: tuple[Reason, ...]
+    origin: str
+
+    @property
+    def actor(self) -> str:
+        """Who says so: the rule with its version, or the gateway."""
+        return f"{self.rule}@{self.version}" if self.version else self.subject.gateway
+
+
+class Subject(NamedTuple):
+    """What an alarm is about: a registered point, an unregistered one, or a gateway."""
+
+    id: str
+    name: str
+    gateway: str
+    quantity: str = ""
+    uom: str = ""
+    unit: str = ""
+    building: str = ""
+    zone: str = ""
+    place: str = ""
+    folded: int = 0
+
+
+class Book:
+    """All open alarms.
+
+    Args:
+        points: The registry's points by index.
+        rules: The rules in force; a gateway's ``local_alarm`` by one of them joins what that rule raises.
+        late_us: See ``LATE_US``.
+        hold_s: See ``HOLD_S``; in the clock of ``now_s``.
+    """
+
+    def __init__(
+        self, points: Sequence[Point], rules: RuleSet, *, late_us: int = LATE_US, hold_s: float = HOLD_S
+    ) -> None:
+        self._rules = {rule.name: rule for rule in rules.threshold}
+        self._silences = {rule.name for rule in rules.silence}
+        self._offline = rules.offline.name
+        self._late_us = late_us
+        self._hold_s = hold_s
+        self._open: dict[tuple[str, AlarmClass], Alarm] = {}
+        self._key: dict[str, tuple[str, AlarmClass]] = {}
+        self._closed: OrderedDict[str, None] = OrderedDict()
+        self._held: dict[str, float] = {}
+        self._silent_points: set[str] = set()
+        self._offline_gateways: set[str] = set()
+        self._unregistered: dict[str, set[str]] = {}
+        self.follow(points)
+
+    def follow(self, points: Sequence[Point]) -> None:
+        """Take over a changed registry; open alarms keep what they were raised with."""
+        self._points = points
+        self._homes: dict[str, tuple[set[str], set[str]]] = {}
+        for point in points:
+            units, buildings = self._homes.setdefault(point.gateway, (set(), set()))
+            units.add(point.unit)
+            buildings.add(point.building)
+
+    def load(self, alarms: Iterable[Alarm], closed: Iterable[str]) -> None:
+        """Take over the open alarms and the newest closed ids from the record, oldest first."""
+        for alarm_id_ in closed:
+            self._remember(alarm_id_)
+        for alarm in alarms:
+            self._put(alarm)
+            if alarm.active and alarm.silent:
+                self._held[alarm.id] = float("-inf")  # its second is over: the process was away meanwhile
+            if self._offline in alarm.sources:
+                self._offline_gateways.add(alarm.gateway)
+            elif not self._silences.isdisjoint(alarm.sources):
+                self._silent_points.add(alarm.point)
+
+    def alarms(self, viewer: Viewer) -> list[Alarm]:
+        """The open alarms that ``viewer`` may see."""
+        return [alarm for alarm in self._open.values() if viewer.sees(alarm.unit)]
+
+    def active_rules(self) -> list[ActiveRule]:
+        """What stands active by rules, for ``Engine.assume`` after a restart."""
+        index = {point.id: point.index for point in self._points}
+        return [
+            ActiveRule(
+                source.removeprefix(_TEST),
+                index.get(alarm.point, -1),
+                alarm.gateway,
+                source.startswith(_TEST),
+            )
+            for alarm in self._open.values()
+            for source in alarm.sources
+            if not source.startswith((_EVENT, _LOCAL))
+        ]
+
+    def apply(
+        self,
+        verdicts: Iterable[Verdict],
+        events: Iterable[GatewayEvent],
+        *,
+        now_us: int,
+        now_s: float,
+        replay: bool = False,
+    ) -> list[Change]:
+        """Enter what detection and the devices say; the changes, in order.
+
+        Args:
+            verdicts: Of one batch.
+            events: Of the same batch.
+            now_us: Server's wall clock.
+            now_s: Server's monotonic clock.
+            replay: The batch may hold entries that were entered before a restart: what is not newer than what
+                the book knows of the occurrence is passed over.
+        """
+        changes: list[Change] = []
+        for verdict in verdicts:
+            changes += self._verdict(verdict, now_us, now_s, replay)
+        for event in events:
+            changes += self._event(event, now_us, now_s, replay)
+        return _without_repeats(changes)
+
+    def advance(self, *, now_us: int, now_s: float) -> list[Change]:
+        """Let late alarms sound that have stood for the hold and are still active."""
+        due = [alarm_id_ for alarm_id_, at_s in self._held.items() if now_s >= at_s]
+        changes: list[Change] = []
+        for alarm_id_ in due:
+            del self._held[alarm_id_]
+            key = self._key.get(alarm_id_)
+            if key is not None and self._open[key].active and self._open[key].silent:
+                changes.append(self._change(self._open[key], "sounded", "", "server", now_us, silent=False))
+        return changes
+
+    def acknowledge(self, viewer: Viewer, alarm_id_: str, version: int, *, now_us: int) -> Change:
+        """A person has seen the alarm at ``version``.
+
+        Raises:
+            UnknownAlarm, NotAllowed, StaleAlarm: see there; nothing has changed.
+        """
+        alarm, after = self._step_of_person(viewer, Action.ACKNOWLEDGE, Step.ACKNOWLEDGE, alarm_id_, version)
+        return self._change(
+            alarm, "acknowledged", viewer.person, "person", now_us,
+            state=after, silent=False, acknowledged_at_us=now_us, acknowledged_by=viewer.person,
+        )  # fmt: skip
+
+    def reset(self, viewer: Viewer, alarm_id_: str, version: int, *, now_us: int) -> Change:
+        """A person takes a latched, acknowledged alarm off the list.
+
+        Raises:
+            UnknownAlarm, NotAllowed, StaleAlarm: see there; nothing has changed.
+        """
+        alarm, after = self._step_of_person(viewer, Action.RESET, Step.RESET, alarm_id_, version)
+        return self._change(alarm, "reset", viewer.person, "person", now_us, state=after)
+
+    def recorded(self, alarm: Alarm) -> None:
+        """The record has taken this version of the alarm: note its number, unless it has moved on since."""
+        key = self._key.get(alarm.id)
+        if key is not None and self._open[key].version == alarm.version:
+            self._open[key] = alarm
+
+    def _step_of_person(
+        self, viewer: Viewer, action: Action, step: Step, alarm_id_: str, version: int
+    ) -> tuple[Alarm, State]:
+        key = self._key.get(alarm_id_)
+        if key is None or not viewer.sees(self._open[key].unit):
+            raise UnknownAlarm(f"no open alarm {alarm_id_[:64]}")
+        if not viewer.may(action):
+            raise NotAllowed(f"{viewer.person} may not {action} alarms")
+        alarm = self._open[key]
+        after = TABLE.get((alarm.state, step))
+        if alarm.version != version or after is None:
+            raise StaleAlarm(f"the alarm is {alarm.state}, version {alarm.version}; look again")
+        return alarm, after
+
+    def _verdict(self, verdict: Verdict, now_us: int, now_s: float, replay: bool) -> list[Change]:
+        subject = (
+            _of_point(self._points[verdict.point])
+            if verdict.point >= 0
+            else self._of_gateway(verdict.gateway, verdict.folded)
+        )
+        claim = Claim(
+            subject, verdict.cls, f"{_TEST if verdict.test else ''}{verdict.rule}", verdict.rule,
+            verdict.version, verdict.severity, verdict.at_us, verdict.value, verdict.limit, verdict.reset,
+            verdict.received_at_us, verdict.age_us, verdict.test, verdict.reasons, "detect",
+        )  # fmt: skip
+        if verdict.kind is VerdictKind.PAST:
+            return self._past(claim, now_us, now_s)
+        if verdict.kind is VerdictKind.RAISE:
+            changes = self._raise(claim, now_us, now_s, replay)
+        else:
+            changes = self._clear(claim, now_us, replay)
+        if verdict.missing:
+            changes += self._missing(verdict, subject, now_us)
+        return changes
+
+    def _event(self, entry: GatewayEvent, now_us: int, now_s: float, replay: bool) -> list[Change]:
+        event = entry.event
+        if event.what in _ENDING:
+            subject = self._of_event(entry)
+            return [
+                change
+                for cls in AlarmClass
+                if cls in _ENDING[event.what] and (subject.id, cls) in self._open
+                for source in self._open[subject.id, cls].sources
+                if source.startswith((_EVENT, _LOCAL))
+                for change in self._clear(self._claim_of(entry, subject, cls, source, 0, ()), now_us, replay)
+            ]
+        name = event.rule if event.rule and POINT_NAME.fullmatch(event.rule) else "rule"
+        rule = self._rules.get(name)
+        if event.what is What.LOCAL_ALARM:
+            # A rule the server has too, in the same version, is cleared by the server's own verdict.
+            same = rule is not None and rule.version == event.version
+            cls, severity = (rule.cls, rule.severity) if rule is not None else (AlarmClass.FIRE, 4)
+            source = f"{'' if same else _LOCAL}{name}"
+            en, zh = "The gateway's own rule raised it", "网关本地规则报警"
+        elif event.what in _RAISING:
+            cls, severity, en, zh = _RAISING[event.what]
+            source = f"{_EVENT}{event.what}"
+        else:
+            return []
+        if entry.point is None and cls is not AlarmClass.FIRE:
+            return []  # an unregistered point's lesser events are in the dead letter, and it is on the list
+        subject = self._of_event(entry)
+        text = f": {event.text[:TEXT_MAX]}" if event.text else ""
+        reason = Reason(source, event.value, event.limit, None, f"{en}{text}", f"{zh}{text}")
+        claim = self._claim_of(entry, subject, cls, source, severity, (reason,))
+        return self._raise(claim, now_us, now_s, replay)
+
+    def _claim_of(
+        self, entry: GatewayEvent, subject: Subject, cls: AlarmClass, source: str, severity: int,
+        reasons: tuple[Reason, ...],
+    ) -> Claim:  # fmt: skip
+        event = entry.event
+        return Claim(
+            subject, cls, source, source.removeprefix(_LOCAL), event.version or 0, severity, event.at,
+            event.value, event.limit, None, entry.received_at_us, entry.age_ms * 1000,
+            event.code == SIMULATED_EVENT, reasons, "gateway",
+        )  # fmt: skip
+
+    def _raise(self, claim: Claim, now_us: int, now_s: float, replay: bool) -> list[Change]:
+        late = claim.age_us > self._late_us
+        alarm = self._open.get((claim.subject.id, claim.cls))
+        if alarm is None:
+            return self._open_new(claim, late, now_us, now_s)
+        held = claim.source in alarm.sources
+        if replay and claim.at_us <= alarm.raised_at_us:
+            return []
+        worse = claim.severity > alarm.severity or (alarm.test and not claim.test)
+        step = Step.ESCALATE if alarm.active and worse else Step.RAISE
+        # A late raise of something that does not sound now waits like a new one; any other sounds at once.
+        quiet = alarm.silent or alarm.state not in _UNACKNOWLEDGED
+        state = TABLE[alarm.state, step]
+        silent = late and quiet and state in _UNACKNOWLEDGED
+        if silent and alarm.id not in self._held:
+            self._held[alarm.id] = now_s + self._hold_s
+        what = "escalated" if step is Step.ESCALATE else "repeated" if alarm.active else "raised"
+        leading = worse or not alarm.active
+        changed: dict[str, object] = {
+            "state": state, "active": True, "silent": silent, "late": alarm.late or late,
+            "stale": alarm.stale and alarm.active, "test": alarm.test and claim.test,
+            "count": alarm.count + 1, "raised_at_us": max(claim.at_us, alarm.raised_at_us),
+            "severity": max(alarm.severity, claim.severity), "cleared_at_us": None,
+            "sources": alarm.sources if held else (*alarm.sources, claim.source),
+            "reasons": _joined(alarm.reasons, claim.reasons),
+        }  # fmt: skip
+        if leading:
+            changed |= {
+                "rule": claim.rule, "rule_version": claim.version, "value": claim.value,
+                "limit": claim.limit, "reset": claim.reset,
+            }  # fmt: skip
+        return [self._change(alarm, what, claim.actor, claim.origin, now_us, **changed)]
+
+    def _open_new(self, claim: Claim, late: bool, now_us: int, now_s: float) -> list[Change]:
+        subject = claim.subject
+        new_id = alarm_id(subject.id, claim.cls, claim.at_us)
+        if new_id in self._closed:
+            return []
+        alarm = Alarm(
+            id=new_id, point=subject.id, name=subject.name, gateway=subject.gateway,
+            quantity=subject.quantity, uom=subject.uom, cls=claim.cls, severity=claim.severity,
+            state=State.UNACKNOWLEDGED, active=True, late=late, silent=late, test=claim.test,
+            measured_at_us=claim.at_us, raised_at_us=claim.at_us, age_us_at_receipt=claim.age_us,
+            received_at_us=claim.received_at_us, detected_at_us=now_us, rule=claim.rule,
+            rule_version=claim.version, value=claim.value, limit=claim.limit, reset=claim.reset,
+            reasons=claim.reasons, sources=(claim.source,), unit=subject.unit, building=subject.building,
+            zone=subject.zone, place=subject.place, folded=subject.folded,
+        )  # fmt: skip
+        if late:
+            self._held[alarm.id] = now_s + self._hold_s
+        self._put(alarm)
+        return [Change(alarm, "raised", claim.actor, claim.origin, now_us)]
+
+    def _clear(self, claim: Claim, now_us: int, replay: bool) -> list[Change]:
+        alarm = self._open.get((claim.subject.id, claim.cls))
+        if alarm is None or claim.source not in alarm.sources:
+            return []
+        if replay and claim.at_us <= alarm.raised_at_us:
+            return []
+        sources = tuple(source for source in alarm.sources if source != claim.source)
+        if sources:
+            return [self._change(alarm, "eased", claim.actor, claim.origin, now_us, sources=sources)]
+        step = Step.LATCH if alarm.cls in LATCHING else Step.RETURN
+        return [
+            self._change(
+                alarm, "returned", claim.actor, claim.origin, now_us,
+                state=TABLE[alarm.state, step], active=False, stale=False, sources=(),
+                cleared_at_us=claim.at_us,
+            )
+        ]  # fmt: skip
+
+    def _past(self, claim: Claim, now_us: int, now_s: float) -> list[Change]:
+        """It was so, then: part of an excursion the book knows, or one that has begun and ended."""
+        alarm = self._open.get((claim.subject.id, claim.cls))
+        if alarm is not None and (alarm.active or claim.at_us <= (alarm.cleared_at_us or 0)):
+            return []
+        return [
+            *self._raise(claim, now_us, now_s, replay=False),
+            *self._clear(claim, now_us, replay=False),
+        ]
+
+    def _missing(self, verdict: Verdict, subject: Subject, now_us: int) -> list[Change]:
+        """Data stopped or came back: what is active there becomes stale, or is known again."""
+        gone = verdict.kind is VerdictKind.RAISE
+        if verdict.point >= 0:
+            (self._silent_points.add if gone else self._silent_points.discard)(subject.id)
+        else:
+            (self._offline_gateways.add if gone else self._offline_gateways.discard)(subject.gateway)
+        concerned = (
+            [self._open.get((subject.id, cls)) for cls in AlarmClass]
+            if verdict.point >= 0
+            else [alarm for alarm in self._open.values() if alarm.gateway == subject.gateway]
+        )
+        changes: list[Change] = []
+        for alarm in concerned:
+            if alarm is None or not alarm.active or verdict.rule in alarm.sources:
+                continue
+            stale = alarm.point in self._silent_points or alarm.gateway in self._offline_gateways
+            if stale != alarm.stale:
+                what = "stale" if stale else "fresh"
+                changes.append(self._change(alarm, what, "", "server", now_us, stale=stale))
+        return changes
+
+    def _change(
+        self, alarm: Alarm, what: str, actor: str, origin: str, now_us: int, **fields: object
+    ) -> Change:
+        changed: Alarm = msgspec.structs.replace(
+            alarm, version=alarm.version + 1, number=None, recorded_at_us=None, **fields
+        )
+        if changed.state is State.CLOSED:
+            self._drop(changed)
+        else:
+            self._open[changed.point, changed.cls] = changed
+        return Change(changed, what, actor, origin, now_us)
+
+    def _put(self, alarm: Alarm) -> None:
+        self._open[alarm.point, alarm.cls] = alarm
+        self._key[alarm.id] = (alarm.point, alarm.cls)
+        if alarm.point == f"{alarm.gateway}/{alarm.name}" and alarm.name:
+            self._unregistered.setdefault(alarm.gateway, set()).add(alarm.point)
+
+    def _drop(self, alarm: Alarm) -> None:
+        del self._open[alarm.point, alarm.cls]
+        del self._key[alarm.id]
+        self._held.pop(alarm.id, None)
+        self._unregistered.get(alarm.gateway, set()).discard(alarm.point)
+        self._remember(alarm.id)
+
+    def _remember(self, alarm_id_: str) -> None:
+        self._closed[alarm_id_] = None
+        if len(self._closed) > CLOSED_REMEMBERED:
+            self._closed.popitem(last=False)
+
+    def _of_event(self, entry: GatewayEvent) -> Subject:
+        if entry.point is not None:
+            return _of_point(entry.point)
+        point_id = f"{entry.gateway}/{entry.event.point}"
+        known = self._unregistered.get(entry.gateway, set())
+        gateway = self._of_gateway(entry.gateway, 0)
+        if point_id not in known and len(known) >= UNREGISTERED_PER_GATEWAY:
+            return gateway
+        return gateway._replace(id=point_id, name=entry.event.point)
+
+    def _of_gateway(self, gateway: str, folded: int) -> Subject:
+        """A gateway as subject; it belongs to the unit and building that all its points share, if they do."""
+        units, buildings = self._homes.get(gateway, (set[str](), set[str]()))
+        return Subject(
+            f"{gateway}/", "", gateway,
+            unit=min(units) if len(units) == 1 else "",
+            building=min(buildings) if len(buildings) == 1 else "",
+            folded=folded,
+        )  # fmt: skip
+
+
+def _of_point(point: Point) -> Subject:
+    return Subject(
+        point.id, point.name, point.gateway, point.quantity, point.uom, point.unit, point.building,
+        point.zone, point.place,
+    )  # fmt: skip
+
+
+def _joined(reasons: tuple[Reason, ...], more: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    """Reasons with the newest one of each key, in the order the keys came first."""
+    return tuple({reason.key: reason for reason in (*reasons, *more)}.values())
+
+
+def _without_repeats(changes: list[Change]) -> list[Change]:
+    """Only the last one of repeats that follow each other on one alarm; their count is in it."""
+    kept: list[Change] = []
+    for change in changes:
+        if kept and change.what == kept[-1].what == "repeated" and change.alarm.id == kept[-1].alarm.id:
+            kept.pop()
+        kept.append(change)
+    return kept

@@ -1,0 +1,385 @@
+"""The alarm record: everything that ever happened to every alarm, append-only, numbered, chained by hash.
+
+Three tables. ``alarm_record`` has one row per change; ``chain`` is the SHA-256 over the row before and this
+row, so an edited, removed or reordered row breaks every later one. ``alarm`` has the newest version of each
+alarm, from which the book is loaded. ``detect_cursor`` names the journal and the entries whose outcome is in
+the record; it is written in the same transaction as the changes, so that a replay knows what was said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+import structlog
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)  # fmt: skip
+from sqlalchemy.exc import SQLAlchemyError
+
+from alerting.alarms.book import CLOSED_REMEMBERED, Change
+from alerting.alarms.lifecycle import Alarm, State
+from alerting.detect.snapshot import Cursor
+from alerting.errors import RecordUnavailable
+from fengsui.database import metadata, writing
+
+record_table = Table(
+    "alarm_record",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("alarm", String(36), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("actor", String(200), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("unit", String(80), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("chain", String(64), nullable=False),
+    UniqueConstraint("alarm", "version"),
+)
+
+alarm_table = Table(
+    "alarm",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("unit", String(80), nullable=False),
+    Column("point", String(200), nullable=False),
+    Column("cls", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("ix_alarm_open", "open", "number"),
+)
+
+cursor_table = Table(
+    "detect_cursor",
+    metadata,
+    Column("journal", String(64), primary_key=True),
+    Column("alarm", BigInteger, nullable=False),
+    Column("telemetry", BigInteger, nullable=False),
+)
+
+DEADLINE_S = 1.0
+"""A change that is not recorded by then is shown anyway, marked as not yet recorded."""
+
+PENDING_PER_ALARM = 16
+"""Changes of one alarm that wait for the database; beyond it the ones in the middle are merged, counted."""
+
+RETRY_S = (0.5, 5.0)
+
+_GENESIS = "0" * 64
+
+log = structlog.get_logger()
+
+
+class Entry(NamedTuple):
+    """A change as the world is told about it."""
+
+    alarm: Alarm
+    what: str
+    recorded: bool
+
+
+class Loaded(NamedTuple):
+    """What the record knows when the process starts."""
+
+    alarms: list[Alarm]
+    """Open ones, oldest first."""
+    closed: list[str]
+    """Ids of the newest closed ones, oldest first."""
+    cursor: Cursor | None
+    number: int
+    """Last number given, 0 before the first."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    change: Change
+    shown: bool = False
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    timer: asyncio.TimerHandle | None = None
+
+
+class Recorder:
+    """Records changes in order, exactly once, and tells the world: after recording, or at the deadline.
+
+    Args:
+        engine: The state database.
+        publish: Told about each change, maybe twice: not yet recorded at the deadline, recorded later. Must
+            return at once.
+        wall_us: The server's wall clock, for ``recorded_at_us``.
+        recorded: Told about each alarm version with its number, before ``publish``.
+        deadline_s: See ``DEADLINE_S``.
+        retry_s: First and longest pause after the database refused.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        publish: Callable[[Entry], None],
+        *,
+        wall_us: Callable[[], int],
+        recorded: Callable[[Alarm], None],
+        deadline_s: float = DEADLINE_S,
+        retry_s: tuple[float, float] = RETRY_S,
+    ) -> None:
+        self._engine = engine
+        self._publish = publish
+        self._wall_us = wall_us
+        self._recorded = recorded
+        self._deadline_s = deadline_s
+        self._retry_s = retry_s
+        self._pending: list[_Pending] = []
+        self._cursor: Cursor | None = None
+        self._waiting = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self.fault = ""
+        """Why the database does not take changes; empty = it does."""
+        self.number = 0
+        """Last number given."""
+        self.merged = 0
+        """Changes given up because too many of one alarm waited."""
+
+    @property
+    def pending(self) -> int:
+        """Changes that wait to be recorded."""
+        return len(self._pending)
+
+    async def load(self) -> Loaded:
+        """Read the open alarms, the newest closed ids and the cursor.
+
+        Raises:
+            RecordUnavailable: the database cannot be read.
+        """
+        try:
+            loaded = await asyncio.to_thread(_load, self._engine)
+        except (SQLAlchemyError, OSError, msgspec.DecodeError) as error:
+            raise RecordUnavailable(f"the alarm record cannot be read: {_text(error)}") from error
+        self.number = loaded.number
+        self._cursor = loaded.cursor
+        return loaded
+
+    def submit(self, changes: Sequence[Change], cursor: Cursor | None) -> None:
+        """Take changes to be recorded, with the place in the journal they bring detection to.
+
+        ``cursor`` None = they come from no journal entry (time, a person). Never waits; a change is published
+        within the deadline whatever the database does.
+        """
+        if cursor is not None:
+            self._cursor = cursor
+        if not changes:
+            return
+        loop = asyncio.get_running_loop()
+        for change in changes:
+            pending = _Pending(change)
+            self._pending.append(pending)
+            if self.fault:
+                self._show(pending)
+            else:
+                pending.timer = loop.call_later(self._deadline_s, self._show, pending)
+        self._bound()
+        self._settled.clear()
+        self._waiting.set()
+
+    async def record(self, change: Change) -> Alarm:
+        """Take one change and wait for it, at most the deadline; the alarm, with its number if recorded."""
+        self.submit([change], None)
+        pending = self._pending[-1]
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await pending.done.wait()
+        except TimeoutError:
+            self._show(pending)
+        return pending.change.alarm
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until everything is recorded; False when it is not within ``timeout_s``. For a clean stop."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._settled.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Record what is submitted, until cancelled; what the database refuses is tried again for ever."""
+        pause_s = self._retry_s[0]
+        while True:
+            await self._waiting.wait()
+            self._waiting.clear()
+            taken = list(self._pending)
+            if not taken:
+                continue
+            try:
+                alarms = await asyncio.to_thread(
+                    _write, self._engine, [item.change for item in taken], self._cursor, self._wall_us()
+                )
+            except (SQLAlchemyError, OSError) as error:
+                self._refused(_text(error))
+                await asyncio.sleep(pause_s * random.uniform(0.7, 1.0))
+                pause_s = min(2 * pause_s, self._retry_s[1])
+                self._waiting.set()
+                continue
+            pause_s = self._retry_s[0]
+            if self.fault:
+                log.info("alarm record is back", waited=len(taken))
+                self.fault = ""
+            self._done(taken, alarms)
+
+    def _done(self, taken: list[_Pending], alarms: list[Alarm]) -> None:
+        finished = {id(item) for item in taken}
+        self._pending = [item for item in self._pending if id(item) not in finished]
+        for item, alarm in zip(taken, alarms, strict=True):
+            if item.timer is not None:
+                item.timer.cancel()
+            item.change = item.change._replace(alarm=alarm)
+            self.number = max(self.number, alarm.number or 0)
+            self._recorded(alarm)
+            self._publish(Entry(alarm, item.change.what, recorded=True))
+            item.shown = True
+            item.done.set()
+        if not self._pending:
+            self._settled.set()
+
+    def _refused(self, text: str) -> None:
+        if text != self.fault:
+            log.error("alarm record refused; alarms are shown unrecorded", error=text, pending=self.pending)
+        self.fault = text
+        self._engine.dispose()  # a disk that was replaced or remounted needs new file handles
+        for item in self._pending:
+            self._show(item)
+
+    def _show(self, item: _Pending) -> None:
+        """Publish a change that is not recorded yet, once."""
+        if item.shown:
+            return
+        item.shown = True
+        self._publish(Entry(item.change.alarm, item.change.what, recorded=False))
+
+    def _bound(self) -> None:
+        """Keep at most ``PENDING_PER_ALARM`` changes of one alarm while the database is down.
+
+        The first and the newest ones stay; the record then shows a hole in the versions of that alarm.
+        """
+        if not self.fault:
+            return
+        newest = self._pending[-1].change.alarm.id
+        same = [item for item in self._pending if item.change.alarm.id == newest]
+        if len(same) > PENDING_PER_ALARM:
+            self._pending.remove(same[1])
+            same[1].done.set()
+            self.merged += 1
+
+
+def _load(engine: Engine) -> Loaded:
+    with engine.connect() as connection:
+        bodies = connection.execute(
+            select(alarm_table.c.body).where(alarm_table.c.open).order_by(alarm_table.c.number)
+        ).scalars()
+        alarms = [msgspec.json.decode(body, type=Alarm) for body in bodies]
+        closed = connection.execute(
+            select(alarm_table.c.id)
+            .where(~alarm_table.c.open)
+            .order_by(alarm_table.c.number.desc())
+            .limit(CLOSED_REMEMBERED)
+        ).scalars()
+        row = connection.execute(select(cursor_table)).first()
+        number = connection.execute(select(func.max(record_table.c.number))).scalar() or 0
+        cursor = None if row is None else Cursor(row.journal, row.alarm, row.telemetry)
+        return Loaded(alarms, list(closed)[::-1], cursor, number)
+
+
+def _write(engine: Engine, changes: Sequence[Change], cursor: Cursor | None, now_us: int) -> list[Alarm]:
+    """Record what is not recorded yet, and the cursor, in one transaction; the alarms with their numbers."""
+    with writing(engine) as connection:
+        last = connection.execute(
+            select(record_table.c.number, record_table.c.chain)
+            .order_by(record_table.c.number.desc())
+            .limit(1)
+        ).first()
+        number, chain = (last.number, last.chain) if last is not None else (0, _GENESIS)
+        alarms: list[Alarm] = []
+        for change in changes:
+            known = _recorded_already(connection, change.alarm)
+            if known is not None:  # a commit whose answer was lost
+                alarms.append(known)
+                continue
+            number += 1
+            alarm = msgspec.structs.replace(change.alarm, number=number, recorded_at_us=now_us)
+            body = msgspec.json.encode(alarm).decode()
+            row = {
+                "number": number, "alarm": alarm.id, "version": alarm.version, "at_us": change.at_us,
+                "what": change.what, "actor": change.actor, "origin": change.origin, "unit": alarm.unit,
+                "body": body,
+            }  # fmt: skip
+            chain = chained(chain, row)
+            connection.execute(insert(record_table).values(**row, chain=chain))
+            _put_alarm(connection, alarm, body)
+            alarms.append(alarm)
+        if cursor is not None:
+            connection.execute(delete(cursor_table))
+            connection.execute(insert(cursor_table).values(**cursor._asdict()))
+        return alarms
+
+
+def chained(previous: str, row: dict[str, object]) -> str:
+    """The chain value of a record row after the one whose chain value is ``previous``."""
+    content = [row[name] for name in record_table.c.keys() if name != "chain"]  # noqa: SIM118
+    return hashlib.sha256(previous.encode() + msgspec.json.encode(content)).hexdigest()
+
+
+def first_broken(engine: Engine) -> int | None:
+    """The number of the first record row that does not follow from the rows before it; None = all whole."""
+    chain, number = _GENESIS, 0
+    with engine.connect() as connection:
+        for row in connection.execute(select(record_table).order_by(record_table.c.number)).mappings():
+            chain = chained(chain, dict(row))
+            number += 1
+            if row["number"] != number or row["chain"] != chain:
+                return int(row["number"])
+    return None
+
+
+def _recorded_already(connection: Connection, alarm: Alarm) -> Alarm | None:
+    body = connection.execute(
+        select(record_table.c.body).where(
+            record_table.c.alarm == alarm.id, record_table.c.version == alarm.version
+        )
+    ).scalar()
+    return None if body is None else msgspec.json.decode(body, type=Alarm)
+
+
+def _put_alarm(connection: Connection, alarm: Alarm, body: str) -> None:
+    values = {
+        "number": alarm.number, "open": alarm.state is not State.CLOSED, "unit": alarm.unit,
+        "point": alarm.point, "cls": str(alarm.cls), "body": body,
+    }  # fmt: skip
+    done = connection.execute(update(alarm_table).where(alarm_table.c.id == alarm.id).values(**values))
+    if done.rowcount == 0:
+        connection.execute(insert(alarm_table).values(id=alarm.id, **values))
+
+
+def _text(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error)[:200]

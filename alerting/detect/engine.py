@@ -1,0 +1,260 @@
+"""Detection as one pure core: arrays in, verdicts out, time is an argument.
+
+Simulated readings (quality 4) are judged in arrays of their own, so that a test can neither clear nor hide a
+real fire at the same point. A missing value (NaN, infinite, quality *bad*) is no reading: it clears nothing,
+raises nothing, and does not count as a sign of life of its point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alerting.detect.presence import Presence
+from alerting.detect.rules import RuleSet, Threshold
+from alerting.detect.threshold import Crossing, Readings, Thresholds
+from alerting.detect.verdict import Reason, Verdict, VerdictKind
+from fengsui.model import AlarmClass, Point, Quality
+
+State = dict[str, NDArray[np.generic]]
+
+
+class ActiveRule(NamedTuple):
+    """What the alarm book holds active: a rule at a point, or at a gateway (``point`` is then -1)."""
+
+    rule: str
+    point: int
+    gateway: str
+    test: bool
+
+
+class Engine:
+    """All rules at all points.
+
+    Args:
+        rules: What to judge by.
+        points: The registry's points by index, dense and stable.
+        now_s: Server's monotonic clock; silence is counted from here.
+
+    Delay: none beyond a rule's own ``on_delay_s``. Cost: 0.2 us per reading and 101 bytes per point,
+    measured at 100,000 points in batches of 5,000.
+    """
+
+    def __init__(self, rules: RuleSet, points: Sequence[Point], *, now_s: float) -> None:
+        self.rules = rules
+        self.presence = Presence(rules, points, now_s)
+        self._points = points
+        self._count = len(points)
+        self._real = Thresholds(rules.threshold, points)
+        self._simulated = Thresholds(rules.threshold, points)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state for all points."""
+        return self._real.nbytes + self._simulated.nbytes + self.presence.nbytes
+
+    def follow(self, points: Sequence[Point], *, now_s: float) -> None:
+        """Take over a changed registry; a point keeps its state as long as its rules stay the same."""
+        states = self._real.state(), self._simulated.state()
+        self._points, self._count = points, len(points)
+        self._real = Thresholds(self.rules.threshold, points)
+        self._simulated = Thresholds(self.rules.threshold, points)
+        self._real.restore(states[0])
+        self._simulated.restore(states[1])
+        self.presence.follow(points, now_s)
+
+    def unjudged(self) -> list[int]:
+        """Points whose quantity has threshold rules, but none in their unit of measure: tell an engineer."""
+        quantities = {rule.quantity for rule in self.rules.threshold}
+        fitting = {(rule.quantity, rule.uom) for rule in self.rules.threshold}
+        return [
+            p.index for p in self._points if p.quantity in quantities and (p.quantity, p.uom) not in fitting
+        ]
+
+    def update(
+        self,
+        point: NDArray[np.int32],
+        at_us: NDArray[np.int64],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint8],
+        received_at_us: NDArray[np.int64],
+        age_us: NDArray[np.int64],
+        *,
+        now_s: float | None,
+    ) -> list[Verdict]:
+        """Judge a batch of readings in arrival order.
+
+        Args:
+            point: ``Point.index``, shape (n,).
+            at_us: Measured at, us since 1970 UTC, the source's clock, shape (n,).
+            value: In the point's unit of measure, NaN = missing, shape (n,).
+            quality: ``Quality``, shape (n,).
+            received_at_us: Server clock, shape (n,).
+            age_us: How long the gateway held it; negative = unknown, shape (n,).
+            now_s: Server's monotonic clock, for silence; None while replaying what was heard by an earlier
+                process and says nothing about now.
+
+        Returns:
+            Verdicts in arrival order of the readings that decided them. No argument is changed.
+        """
+        if not len(point):
+            return []
+        index = point.astype(np.intp)
+        usable = np.isfinite(value) & (quality != Quality.BAD)
+        back = [] if now_s is None else self.presence.heard(index, usable, now_s)
+        held_at_us = received_at_us - np.maximum(age_us, 0)
+        simulated = quality == Quality.SIMULATED
+        found: list[tuple[Crossing, bool]] = []
+        for thresholds, chosen, test in (
+            (self._real, usable & ~simulated, False),
+            (self._simulated, usable & simulated, True),
+        ):
+            row = np.flatnonzero(chosen)
+            if len(row):
+                order = index[row]
+                if (order[1:] < order[:-1]).any():
+                    row = row[np.argsort(order, kind="stable")]
+                readings = Readings(row, index[row], at_us[row], value[row], quality[row], held_at_us[row])
+                found += [(crossing, test) for crossing in thresholds.update(readings)]
+        found.sort(key=lambda item: item[0].row)
+        received = int(received_at_us[-1])
+        verdicts = [self._heard_again(number, received) for number in back]
+        for (row_, rule, kind), test in found:
+            verdicts.append(
+                _verdict(
+                    rule, kind, int(index[row_]), test,
+                    at_us=int(at_us[row_]), value=float(value[row_]),
+                    received_at_us=int(received_at_us[row_]), age_us=int(age_us[row_]),
+                )
+            )  # fmt: skip
+        return verdicts
+
+    def gateway_seen(self, gateway: str, *, now_s: float, fresh: bool) -> None:
+        """A hello or heartbeat of ``gateway`` came in; ``fresh`` with the first one of a connection."""
+        self.presence.seen(gateway, now_s, connected=fresh, hello=True)
+
+    def gateway_heard(self, gateway: str, *, now_s: float) -> None:
+        """Something other than readings and hellos came in from ``gateway``: it is alive."""
+        self.presence.seen(gateway, now_s, connected=False, hello=False)
+
+    def advance(self, *, now_s: float, now_us: int) -> list[Verdict]:
+        """What the passing of time says: gateways offline and back, points fallen silent.
+
+        Args:
+            now_s: Server's monotonic clock, which decides.
+            now_us: Server's wall clock, which the verdicts carry.
+        """
+        presence = self.presence
+        verdicts = [self._about_gateway(VerdictKind.CLEAR, name, now_us) for name in presence.back_online()]
+        verdicts += [self._about_gateway(VerdictKind.RAISE, name, now_us) for name in presence.lost(now_s)]
+        verdicts += [self._fallen_silent(index, now_us) for index in presence.fallen_silent(now_s)]
+        return verdicts
+
+    def assume(self, active: Iterable[ActiveRule]) -> None:
+        """Take over from the alarm book what stands recorded as active, so that it can be cleared again.
+
+        For silence and offline the record decides; a threshold found active only adds to the state.
+        """
+        silent: list[int] = []
+        offline: list[str] = []
+        silences = {rule.name for rule in self.rules.silence}
+        for item in active:
+            if item.rule == self.rules.offline.name:
+                offline.append(item.gateway)
+            elif not 0 <= item.point < self._count:
+                continue
+            elif item.rule in silences:
+                silent.append(item.point)
+            else:
+                (self._simulated if item.test else self._real).assume_active(item.rule, item.point)
+        self.presence.assume(silent, offline)
+
+    def state(self) -> State:
+        """A copy of all that must outlive the process, for a snapshot."""
+        return {
+            f"{part}.{name}": array
+            for part, owner in self._parts().items()
+            for name, array in owner.state().items()
+        }
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over ``state()`` of an earlier process; rules and points may have changed meanwhile.
+
+        Raises:
+            KeyError, ValueError, TypeError, IndexError: not a state of this class; nothing is promised of the
+                engine then, build a new one.
+        """
+        for part, owner in self._parts().items():
+            prefix = f"{part}."
+            owner.restore({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+
+    def _parts(self) -> dict[str, Thresholds | Presence]:
+        return {"real": self._real, "simulated": self._simulated, "presence": self.presence}
+
+    def _heard_again(self, index: int, at_us: int) -> Verdict:
+        return self._about_silence(VerdictKind.CLEAR, index, at_us, ())
+
+    def _fallen_silent(self, index: int, at_us: int) -> Verdict:
+        rule = self.presence.rule_of(index)
+        reason = Reason(
+            rule.name, None, None, rule.after_s,
+            "No usable reading although the gateway is online", "网关在线,但没有可用读数",
+        )  # fmt: skip
+        return self._about_silence(VerdictKind.RAISE, index, at_us, (reason,))
+
+    def _about_silence(
+        self, kind: VerdictKind, index: int, at_us: int, reasons: tuple[Reason, ...]
+    ) -> Verdict:
+        rule = self.presence.rule_of(index)
+        return Verdict(
+            point=index, gateway="", cls=AlarmClass.FAULT, kind=kind, rule=rule.name, version=rule.version,
+            severity=rule.severity, at_us=at_us, value=None, limit=None, reset=None, window_s=rule.after_s,
+            received_at_us=at_us, age_us=0, test=False, missing=True, reasons=reasons,
+        )  # fmt: skip
+
+    def _about_gateway(self, kind: VerdictKind, gateway: str, at_us: int) -> Verdict:
+        rule = self.rules.offline
+        folded = self.presence.points_of(gateway)
+        reason = Reason(
+            rule.name, None, None, rule.after_s,
+            f"Nothing heard from the gateway for {rule.after_s:g} s; {folded} points behind it",
+            f"网关 {rule.after_s:g} 秒无任何消息,其下 {folded} 个点位",
+        )  # fmt: skip
+        return Verdict(
+            point=-1, gateway=gateway, cls=AlarmClass.FAULT, kind=kind, rule=rule.name, version=rule.version,
+            severity=rule.severity, at_us=at_us, value=None, limit=None, reset=None, window_s=rule.after_s,
+            received_at_us=at_us, age_us=0, test=False, missing=True, folded=folded,
+            reasons=(reason,) if kind is VerdictKind.RAISE else (),
+        )  # fmt: skip
+
+
+def _verdict(
+    rule: Threshold, kind: VerdictKind, point: int, test: bool, *,
+    at_us: int, value: float, received_at_us: int, age_us: int,
+) -> Verdict:  # fmt: skip
+    reasons = () if kind is VerdictKind.CLEAR else (_reason(rule, value),)
+    return Verdict(
+        point=point, gateway="", cls=rule.cls, kind=kind, rule=rule.name, version=rule.version,
+        severity=rule.severity, at_us=at_us, value=value, limit=rule.limit, reset=rule.reset,
+        window_s=rule.on_delay_s, received_at_us=received_at_us, age_us=age_us, test=test, reasons=reasons,
+    )  # fmt: skip
+
+
+_SHOWN = {"degC": "°C"}
+"""Units of measure that a sentence writes otherwise than the registry does."""
+
+
+def _reason(rule: Threshold, value: float) -> Reason:
+    en, zh = ("at or above", "达到或超过") if rule.above is not None else ("at or below", "达到或低于")
+    label_en, label_zh = rule.label_en or rule.quantity, rule.label_zh or rule.quantity
+    lasting_en = f" for {rule.on_delay_s:g} s" if rule.on_delay_s else ""
+    lasting_zh = f",持续 {rule.on_delay_s:g} 秒" if rule.on_delay_s else ""
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    return Reason(
+        rule.name, value, rule.limit, rule.on_delay_s,
+        f"{label_en} {value:.4g} {uom} {en} {rule.limit:g} {uom}{lasting_en}",
+        f"{label_zh} {value:.4g} {uom} {zh} {rule.limit:g} {uom}{lasting_zh}",
+    )  # fmt: skip

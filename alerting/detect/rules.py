@@ -1,0 +1,130 @@
+"""Rules as data: thresholds, silence of a point, silence of a gateway. The shipped set is ``default.toml``.
+
+A rule's name and version go with every verdict, so that a record from last year can be explained.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from math import isfinite
+
+import msgspec
+
+from fengsui.model import AlarmClass
+
+
+class RuleError(ValueError):
+    """A rule file that cannot be used; the text names the rule and says what to change."""
+
+
+class Threshold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Alarm at and beyond a limit, gone when back beyond ``reset``; both held for a delay in event time.
+
+    The rule applies to every point of this quantity and unit of measure. A gap longer than ``max_gap_s``
+    restarts a running delay: what was not measured did not last.
+    """
+
+    name: str
+    version: int
+    cls: AlarmClass
+    quantity: str
+    uom: str
+    reset: float
+    severity: int
+    """1 low, 2 medium, 3 high, 4 life at risk."""
+    above: float | None = None
+    below: float | None = None
+    on_delay_s: float = 0.0
+    off_delay_s: float = 0.0
+    max_gap_s: float = 60.0
+    label_en: str = ""
+    label_zh: str = ""
+
+    @property
+    def limit(self) -> float:
+        """The one of ``above`` and ``below`` that is given."""
+        limit = self.above if self.above is not None else self.below
+        assert limit is not None
+        return limit
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never raise, never clear, or flap at its limit."""
+        if (self.above is None) == (self.below is None):
+            raise RuleError(f"rule {self.name}: give exactly one of above and below")
+        if not (isfinite(self.limit) and isfinite(self.reset)):
+            raise RuleError(f"rule {self.name}: limit and reset must be finite numbers")
+        inside = self.reset < self.limit if self.above is not None else self.reset > self.limit
+        if not inside:
+            raise RuleError(f"rule {self.name}: reset {self.reset:g} must be on the normal side of the limit")
+        if not 1 <= self.severity <= 4 or self.version < 1:
+            raise RuleError(f"rule {self.name}: severity is 1 to 4, version at least 1")
+        if min(self.on_delay_s, self.off_delay_s) < 0 or self.max_gap_s <= 0:
+            raise RuleError(f"rule {self.name}: delays are not negative, max_gap_s is positive")
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A point without one usable reading for ``after_s`` of receive time, while its gateway is online."""
+
+    name: str = "no-data"
+    version: int = 1
+    quantity: str = ""
+    """Empty: every quantity that has no rule of its own."""
+    after_s: float = 60.0
+    plain_after_s: float = 900.0
+    """The same for a device without a gateway of ours, which says nothing between two readings."""
+    severity: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse a silence that is always or never."""
+        if not (0 < self.after_s < 1e6 and 0 < self.plain_after_s < 1e6):
+            raise RuleError(f"rule {self.name}: after_s and plain_after_s are between 0 and 1e6 seconds")
+
+
+class Offline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A gateway that said nothing for ``after_s`` by the server's receive clock (wire contract: 65 s)."""
+
+    name: str = "gateway-offline"
+    version: int = 1
+    after_s: float = 65.0
+    severity: int = 3
+
+
+class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything detection judges by."""
+
+    threshold: tuple[Threshold, ...] = ()
+    silence: tuple[Silence, ...] = (Silence(),)
+    offline: Offline = Offline()
+
+    def __post_init__(self) -> None:
+        """Refuse two rules of one name, and silence that leaves a quantity out."""
+        names = (
+            [r.name for r in self.threshold] + sorted({r.name for r in self.silence}) + [self.offline.name]
+        )
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise RuleError(f"rule {sorted(twice)[0]}: the name is used twice")
+        if [r.quantity for r in self.silence].count("") != 1:
+            raise RuleError('silence: exactly one rule must be for every quantity (quantity = "")')
+
+
+def parse_rules(text: str) -> RuleSet:
+    """Rules from TOML.
+
+    Raises:
+        RuleError: not TOML, an unknown key, or a rule that makes no sense; says which and why.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(text), RuleSet)
+    except tomllib.TOMLDecodeError as error:
+        raise RuleError(f"rules are not TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise RuleError(f"rules: {error}") from error
+
+
+def default_rules() -> RuleSet:
+    """The shipped rules; their limits and where they come from stand in ``default.toml``."""
+    return parse_rules(
+        resources.files("alerting.detect").joinpath("default.toml").read_text(encoding="utf-8")
+    )

@@ -1,0 +1,47 @@
+"""Errors of alerting.
+
+::
+
+    AlertingError
+    ├── AlarmRefused           an action of a person that cannot be done; ``code`` says why
+    │   ├── UnknownAlarm       no such alarm, or none this person may see
+    │   ├── StaleAlarm         the alarm has changed since this person looked: look again
+    │   └── NotAllowed         the person's roles do not allow it
+    └── RecordUnavailable      the state database does not answer: try again later
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+
+class AlertingError(Exception):
+    """Root of the tree."""
+
+
+class AlarmRefused(AlertingError):
+    """An action that cannot be done; ``code`` is the word of the core's socket."""
+
+    code: Literal["unknown", "stale", "forbidden"]
+
+
+class UnknownAlarm(AlarmRefused):
+    """No such open alarm; said just the same when it belongs to a unit the person does not see."""
+
+    code = "unknown"
+
+
+class StaleAlarm(AlarmRefused):
+    """The alarm is at another version, or in a state where this action means nothing."""
+
+    code = "stale"
+
+
+class NotAllowed(AlarmRefused):
+    """The person's roles do not allow it."""
+
+    code = "forbidden"
+
+
+class RecordUnavailable(AlertingError):
+    """The state database cannot be read or written now."""

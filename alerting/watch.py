@@ -1,0 +1,214 @@
+"""The watch: reads what the journal has, lets detection judge, keeps the book, has it recorded.
+
+Everything here is done in one turn of the event loop per batch and waits for nothing but the next batch:
+the record has a task of its own, snapshots are written in a thread. After a restart the watch begins at the
+newest good snapshot; what it then reads up to the recorded cursor rebuilds the state and says nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Engine as Database
+
+from alerting.alarms.book import Book, Change
+from alerting.alarms.lifecycle import Alarm
+from alerting.alarms.record import Entry, Recorder
+from alerting.detect.engine import Engine
+from alerting.detect.rules import RuleSet
+from alerting.detect.snapshot import Cursor, Snapshots
+from fengsui.batch import Batch
+from fengsui.model import Point
+from fengsui.viewer import Viewer
+
+SNAPSHOT_EVERY_S = 60.0
+TICK_S = 0.25
+
+log = structlog.get_logger()
+
+
+class Points(Protocol):
+    """The registry as the watch needs it; ``generation`` rises with every change."""
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """By index, dense and stable."""
+
+    @property
+    def generation(self) -> int:
+        """Rises by one at each change."""
+
+
+class Watch:
+    """Detection, alarm book and alarm record of one core.
+
+    Args:
+        rules: What to judge by.
+        registry: Where points are looked up.
+        database: The state database, migrated.
+        snapshots: Where detection's state is kept.
+        journal: Identity of the journal whose entries are read.
+        publish: Told about each alarm change, see ``Recorder``; must return at once.
+        monotonic_s: The server's monotonic clock, in seconds.
+        wall_us: The server's wall clock, in us since 1970 UTC.
+        beat: Stamped with every tick: proof that the watch is alive.
+        deadline_s: A change that is not recorded by then is shown anyway.
+    """
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        registry: Points,
+        database: Database,
+        snapshots: Snapshots,
+        *,
+        journal: str,
+        publish: Callable[[Entry], None],
+        monotonic_s: Callable[[], float],
+        wall_us: Callable[[], int],
+        beat: Callable[[], None],
+        deadline_s: float = 1.0,
+    ) -> None:
+        self._rules = rules
+        self._registry = registry
+        self._snapshots = snapshots
+        self._monotonic_s = monotonic_s
+        self._wall_us = wall_us
+        self._beat = beat
+        self._generation = registry.generation
+        self.engine = Engine(rules, registry.points, now_s=monotonic_s())
+        self.book = Book(registry.points, rules)
+        self.recorder = Recorder(
+            database, publish, wall_us=wall_us, recorded=self.book.recorded, deadline_s=deadline_s
+        )
+        self.cursor = Cursor(journal)
+        """What detection has read; begin reading after it."""
+        self._said = Cursor(journal)
+        self._snapshot_at = self.cursor
+        self.snapshot_fault = ""
+        """Why the last snapshot could not be written or read; empty = it could."""
+
+    @property
+    def kept(self) -> Cursor:
+        """The place of the newest snapshot: what follows it is still needed in the journal."""
+        return self._snapshot_at
+
+    async def start(self) -> None:
+        """Load the book, and detection from the newest good snapshot; ``cursor`` then says where to read on.
+
+        Raises:
+            RecordUnavailable: the state database cannot be read.
+        """
+        loaded = await self.recorder.load()
+        self.book.load(loaded.alarms, loaded.closed)
+        if loaded.cursor is not None and loaded.cursor.journal == self.cursor.journal:
+            self._said = self.cursor = loaded.cursor
+        snapshot = await asyncio.to_thread(self._snapshots.load, self.cursor.journal)
+        if snapshot is not None:
+            try:
+                self.engine.restore(snapshot.state)
+                self.cursor = snapshot.cursor
+            except (KeyError, ValueError, TypeError, IndexError) as error:
+                self.snapshot_fault = f"snapshot of another form: {error}"
+                self.engine = Engine(self._rules, self._registry.points, now_s=self._monotonic_s())
+        if self._snapshots.damaged:
+            self.snapshot_fault = f"damaged snapshots: {', '.join(p.name for p in self._snapshots.damaged)}"
+        if self.snapshot_fault:
+            log.error("detection starts from older state", fault=self.snapshot_fault)
+        self.engine.assume(self.book.active_rules())
+        self._snapshot_at = self.cursor
+
+    async def run(self, read: Callable[[], Awaitable[Batch]]) -> None:
+        """Watch until cancelled; ``read`` gives the next batch after ``cursor``, the alarm lane first."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.recorder.run(), name="alerting.record")
+            group.create_task(self._tick(), name="alerting.tick")
+            group.create_task(self._snapshot(), name="alerting.snapshot")
+            while True:
+                self.take(await read())
+                await asyncio.sleep(0)  # a backlog must not keep the loop from everything else
+
+    def take(self, batch: Batch) -> None:
+        """Judge one batch and enter the outcome; returns without waiting for anything."""
+        now_s, now_us = self._monotonic_s(), self._wall_us()
+        self._follow_registry(now_s)
+        lane, n = batch.position
+        first = self.cursor.at(lane) + 1
+        self.cursor = self.cursor.moved(lane, n)
+        said = self._said.at(lane)
+        known = n <= said
+        verdicts = self.engine.update(
+            batch.point, batch.at_us, batch.value, batch.quality, batch.received_at_us, batch.age_us,
+            now_s=None if known else now_s,
+        )  # fmt: skip
+        if known:
+            return
+        for event in batch.events:
+            self.engine.gateway_heard(event.gateway, now_s=now_s)
+        changes = self.book.apply(verdicts, batch.events, now_us=now_us, now_s=now_s, replay=first <= said)
+        self.recorder.submit(changes, self.cursor)
+
+    def gateway_seen(self, gateway: str, *, fresh: bool) -> None:
+        """A hello or heartbeat came in; ``fresh`` with the first one of a connection."""
+        self.engine.gateway_seen(gateway, now_s=self._monotonic_s(), fresh=fresh)
+
+    def advance(self) -> None:
+        """Enter what the passing of time says."""
+        now_s, now_us = self._monotonic_s(), self._wall_us()
+        self._follow_registry(now_s)
+        verdicts = self.engine.advance(now_s=now_s, now_us=now_us)
+        changes = self.book.apply(verdicts, (), now_us=now_us, now_s=now_s)
+        changes += self.book.advance(now_us=now_us, now_s=now_s)
+        self.recorder.submit(changes, None)
+
+    async def acknowledge(self, viewer: Viewer, alarm: str, version: int) -> Alarm:
+        """A person has seen the alarm; the alarm after it, its ``number`` None while not yet recorded.
+
+        Raises:
+            AlarmRefused: unknown, stale or forbidden; nothing has changed.
+        """
+        change = self.book.acknowledge(viewer, alarm, version, now_us=self._wall_us())
+        return await self.recorder.record(change)
+
+    async def reset(self, viewer: Viewer, alarm: str, version: int) -> Alarm:
+        """A person takes a latched, acknowledged alarm off the list; as ``acknowledge``."""
+        change: Change = self.book.reset(viewer, alarm, version, now_us=self._wall_us())
+        return await self.recorder.record(change)
+
+    async def save(self) -> None:
+        """Write a snapshot, unless nothing was read since the last one or the record lags behind.
+
+        A snapshot ahead of the record would hide an alarm: after a restart its reading would not be read
+        again, and the alarm would not be in the record either.
+        """
+        if self.cursor == self._snapshot_at or self.recorder.pending:
+            return
+        cursor, state = self.cursor, self.engine.state()
+        try:
+            await asyncio.to_thread(self._snapshots.save, cursor, state)
+        except OSError as error:
+            if str(error) != self.snapshot_fault:
+                log.warning("snapshot of detection failed; a restart will take longer", error=str(error))
+            self.snapshot_fault = str(error)
+        else:
+            self._snapshot_at, self.snapshot_fault = cursor, ""
+
+    def _follow_registry(self, now_s: float) -> None:
+        if self._registry.generation != self._generation:
+            self._generation = self._registry.generation
+            self.engine.follow(self._registry.points, now_s=now_s)
+            self.book.follow(self._registry.points)
+
+    async def _tick(self) -> None:
+        while True:
+            self.advance()
+            self._beat()
+            await asyncio.sleep(TICK_S)
+
+    async def _snapshot(self) -> None:
+        while True:
+            await asyncio.sleep(SNAPSHOT_EVERY_S)
+            await self.save()
