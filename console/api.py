@@ -1,0 +1,216 @@
+"""What the page asks for and does, as JSON over HTTP: the core answers, asked as the viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from msgspec import Raw
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.websockets import WebSocket
+
+from console.auth import Session
+from console.core import Core
+from console.errors import CoreError
+from console.guard import LIVE, Door
+from console.live import Hub
+from fengsui.model import NAME, POINT_NAME
+from fengsui.viewer import Action
+
+STATUS = {"stale": 409, "unknown": 404, "forbidden": 403, "invalid": 422, "unavailable": 503}
+
+Id = Annotated[str, Path(pattern=rf"^{POINT_NAME.pattern}$", max_length=64)]
+Text = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# In pydantic's regex engine, unlike Python's, "$" is the very end: no trailing newline passes.
+FARTHEST_US = 1 << 53
+"""Stamps beyond this (the year 2255) are no stamps, and no numbers a browser can hold."""
+
+
+class Body(BaseModel):
+    """A request body: nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Step(Body):
+    """What a person does to an alarm, as it was at ``version``."""
+
+    version: Annotated[int, Field(ge=0, le=FARTHEST_US)]
+
+
+class Accept(Body):
+    """This unbound name is that point."""
+
+    gateway: Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
+    name: Annotated[str, Field(pattern=rf"^{POINT_NAME.pattern}$")]
+    id: Annotated[str, Field(pattern=rf"^{POINT_NAME.pattern}$")]
+    quantity: Annotated[Text, Field(min_length=1)]
+    uom: Text
+    building: Text = ""
+    zone: Text = ""
+    place: Text = ""
+    unit: Text = ""
+
+
+class StartFire(Body):
+    """Light the simulated fire, in ``building`` if there are several."""
+
+    building: Text | None = None
+
+
+B = TypeVar("B", bound=Body)
+
+
+def body(model: type[B]) -> Callable[[Request], Any]:
+    """A dependency that reads the body as ``model``, by pydantic's own parser.
+
+    Python's json would take NaN, the last of two equal keys and, a megabyte deep, the whole process.
+    """
+
+    async def read(request: Request) -> B:
+        try:
+            return model.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise RequestValidationError(error.errors(include_input=False, include_url=False)) from None
+
+    return read
+
+
+def session_of(request: Request) -> Session:
+    """The session that the guard let in."""
+    session: Session = request.state.session
+    return session
+
+
+def core_of(request: Request) -> Core:
+    """The line to the core."""
+    core: Core = request.app.state.core
+    return core
+
+
+Signed = Annotated[Session, Depends(session_of)]
+Line = Annotated[Core, Depends(core_of)]
+
+
+def _json(content: Raw) -> Response:
+    return Response(bytes(content), media_type="application/json")
+
+
+async def alarms(session: Signed, core: Line) -> Response:
+    """Every open alarm the viewer may see, and the number of the newest event."""
+    return _json(await core.request("alarms", session.viewer))
+
+
+async def acknowledge(
+    alarm: Id, session: Signed, core: Line, what: Annotated[Step, Depends(body(Step))]
+) -> Response:
+    """Acknowledge; 409 when the alarm is not at that version any more. The same again changes nothing."""
+    return _json(await core.request("acknowledge", session.viewer, alarm=alarm, version=what.version))
+
+
+async def reset(
+    alarm: Id, session: Signed, core: Line, what: Annotated[Step, Depends(body(Step))]
+) -> Response:
+    """Take an alarm that is over and was acknowledged off the list; 409 as above."""
+    return _json(await core.request("reset", session.viewer, alarm=alarm, version=what.version))
+
+
+async def points(
+    session: Signed,
+    core: Line,
+    text: Annotated[str, Query(max_length=80)] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """Points whose id, name or place contains ``text``, with their last value."""
+    return _json(await core.request("points", session.viewer, text=text, limit=limit))
+
+
+async def history(
+    point: Id,
+    session: Signed,
+    core: Line,
+    from_us: Annotated[int, Query(ge=0, le=FARTHEST_US)],
+    to_us: Annotated[int, Query(ge=0, le=FARTHEST_US)],
+    max_points: Annotated[int, Query(ge=4, le=5000)] = 3000,
+) -> Response:
+    """Readings of one point, thinned so that minimum and maximum of every stretch stay."""
+    return _json(
+        await core.request(
+            "history", session.viewer, point=point, from_us=from_us, to_us=to_us, max_points=max_points
+        )
+    )
+
+
+async def status(session: Signed, core: Line) -> Response:
+    """Server, gateways and both balances of conservation, now."""
+    return _json(await core.request("status", session.viewer))
+
+
+async def discovered(session: Signed, core: Line) -> Response:
+    """Names that gateways send and nobody registered."""
+    return _json(await core.request("discovered", session.viewer))
+
+
+async def accept(session: Signed, core: Line, what: Annotated[Accept, Depends(body(Accept))]) -> Response:
+    """Register a discovered name as a point; its dead letters are replayed into history."""
+    return _json(await core.request("accept", session.viewer, **what.model_dump()))
+
+
+async def deadletters(
+    session: Signed,
+    core: Line,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    before: Annotated[int | None, Query(ge=0, le=FARTHEST_US)] = None,
+) -> Response:
+    """What could not be read, newest first."""
+    more = {} if before is None else {"before": before}
+    return _json(await core.request("deadletters", session.viewer, limit=limit, **more))
+
+
+async def start_fire(
+    session: Signed, core: Line, what: Annotated[StartFire, Depends(body(StartFire))]
+) -> Response:
+    """Light the simulated fire; only where a simulated gateway runs."""
+    more = {} if what.building is None else {"building": what.building}
+    return _json(await core.request("start_fire", session.viewer, **more))
+
+
+async def live(socket: WebSocket) -> None:
+    """The live view; ``?after=n`` resumes behind the newest event the page has."""
+    hub: Hub = socket.app.state.hub
+    after = socket.query_params.get("after", "")
+    number = int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else None
+    await hub.serve(socket, socket.state.session, number)
+
+
+async def core_refused(_request: Request, error: Exception) -> Response:
+    """A refusal of the core, in HTTP's words."""
+    assert isinstance(error, CoreError)
+    return JSONResponse({"error": {"code": error.code, "text": error.text}}, STATUS[error.code])
+
+
+async def not_valid(_request: Request, error: Exception) -> Response:
+    """A request we cannot take: which field and why, without repeating what was sent."""
+    assert isinstance(error, RequestValidationError)
+    where = [
+        ".".join(str(part) for part in one["loc"]) + ": " + str(one["msg"]) for one in error.errors()[:10]
+    ]
+    return JSONResponse({"error": {"code": "invalid", "text": "; ".join(where)}}, 422)
+
+
+DOORS = [
+    Door("GET", "/api/v1/alarms", alarms, Action.READ),
+    Door("POST", "/api/v1/alarms/{alarm}/acknowledge", acknowledge, Action.ACKNOWLEDGE),
+    Door("POST", "/api/v1/alarms/{alarm}/reset", reset, Action.RESET),
+    Door("GET", "/api/v1/points", points, Action.READ),
+    Door("GET", "/api/v1/points/{point}/history", history, Action.READ),
+    Door("GET", "/api/v1/status", status, Action.READ),
+    Door("GET", "/api/v1/discovered", discovered, Action.REGISTER),
+    Door("POST", "/api/v1/discovered/accept", accept, Action.REGISTER),
+    Door("GET", "/api/v1/deadletters", deadletters, Action.READ_DEAD_LETTERS),
+    Door("POST", "/api/v1/lab/fire", start_fire, Action.SIMULATE),
+    Door(LIVE, "/api/v1/live", live, Action.READ),
+]

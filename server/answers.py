@@ -1,0 +1,184 @@
+"""What the console may ask of the core, and who may ask it. What is not in the table is refused."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from alerting.errors import AlarmRefused
+from fengsui.viewer import Action, Viewer
+from ingest.deadletter import DeadLetterForbidden, DeadLetterUnavailable
+from ingest.inventory import RowsRefused
+from ingest.registry import RegistryForbidden, RegistryUnavailable
+from ingest.store.base import PointHidden, StoreError
+from server.local import Question, Refused
+
+if TYPE_CHECKING:
+    from server.app import Core
+
+MAX_POINTS = 1_000
+MAX_HISTORY = 5_000
+MAX_LETTERS = 500
+COMMAND_S = 10
+
+
+class _Version(msgspec.Struct, forbid_unknown_fields=True):
+    alarm: str
+    version: int
+
+
+class _History(msgspec.Struct, forbid_unknown_fields=True):
+    point: str
+    from_us: int
+    to_us: int
+    max_points: int = 1_000
+
+
+class _Find(msgspec.Struct, forbid_unknown_fields=True):
+    text: str = ""
+    limit: int = 100
+
+
+class _Accept(msgspec.Struct, forbid_unknown_fields=True):
+    gateway: str
+    name: str
+    id: str
+    quantity: str
+    uom: str
+    building: str = ""
+    zone: str = ""
+    place: str = ""
+    unit: str = ""
+
+
+class _Letters(msgspec.Struct, forbid_unknown_fields=True):
+    limit: int = 100
+    before: int | None = None
+
+
+class _StartFire(msgspec.Struct, forbid_unknown_fields=True):
+    building: str | None = None
+
+
+class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+class Answers:
+    """Answers the local socket's questions out of a running core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._table: dict[str, tuple[Action, type[Any], Callable[[Viewer, Any], Awaitable[Any]]]] = {
+            "alarms": (Action.READ, _Nothing, self._alarms),
+            "acknowledge": (Action.ACKNOWLEDGE, _Version, self._acknowledge),
+            "reset": (Action.RESET, _Version, self._reset),
+            "history": (Action.READ, _History, self._history),
+            "points": (Action.READ, _Find, self._points),
+            "status": (Action.READ, _Nothing, self._status),
+            "discovered": (Action.REGISTER, _Nothing, self._discovered),
+            "accept": (Action.REGISTER, _Accept, self._accept),
+            "deadletters": (Action.READ_DEAD_LETTERS, _Letters, self._deadletters),
+            "start_fire": (Action.SIMULATE, _StartFire, self._start_fire),
+        }
+
+    async def answer(self, question: Question) -> Any:
+        """The answer to a question.
+
+        Raises:
+            Refused: With the code and the words that go back to who asked.
+        """
+        known = self._table.get(question.do)
+        if known is None:
+            raise Refused("invalid", f"there is no {question.do[:40]!r}; known are {', '.join(self._table)}")
+        action, shape, do = known
+        if not question.viewer.may(action):
+            raise Refused("forbidden", f"{question.viewer.person} may not {action.replace('_', ' ')}")
+        try:
+            args = msgspec.convert(question.args, shape)
+        except msgspec.ValidationError as error:
+            raise Refused("invalid", str(error)) from error
+        try:
+            return await do(question.viewer, args)
+        except AlarmRefused as error:
+            raise Refused(error.code, str(error)) from error
+        except (RegistryForbidden, DeadLetterForbidden) as error:
+            raise Refused("forbidden", str(error)) from error
+        except RowsRefused as error:
+            raise Refused("invalid", str(error)) from error
+        except PointHidden as error:
+            raise Refused("unknown", "there is no such point") from error
+        except (RegistryUnavailable, DeadLetterUnavailable, StoreError) as error:
+            raise Refused("unavailable", str(error)) from error
+
+    async def _alarms(self, viewer: Viewer, _args: _Nothing) -> dict[str, Any]:
+        watch = self._core.watch
+        return {"number": watch.recorder.number, "alarms": watch.book.alarms(viewer)}
+
+    async def _acknowledge(self, viewer: Viewer, args: _Version) -> Any:
+        return await self._core.watch.acknowledge(viewer, args.alarm, args.version)
+
+    async def _reset(self, viewer: Viewer, args: _Version) -> Any:
+        return await self._core.watch.reset(viewer, args.alarm, args.version)
+
+    async def _history(self, viewer: Viewer, args: _History) -> dict[str, Any]:
+        point = self._core.registry.seen_point(viewer, args.point)
+        if point is None:
+            raise Refused("unknown", "there is no such point")
+        if not 1 <= args.max_points <= MAX_HISTORY or args.to_us < args.from_us:
+            raise Refused("invalid", f"max_points is 1 to {MAX_HISTORY}, and to_us is not before from_us")
+        series = await self._core.store.history(viewer, point, args.from_us, args.to_us, args.max_points)
+        return {
+            "at_us": series.at_us.tolist(),
+            "value": [None if value != value else value for value in series.value.tolist()],
+            "quality": series.quality.tolist(),
+        }
+
+    async def _points(self, viewer: Viewer, args: _Find) -> list[dict[str, Any]]:
+        found = await self._core.registry.find(viewer, args.text, min(max(args.limit, 1), MAX_POINTS))
+        points = []
+        for point in found:
+            latest = self._core.latest.of(point.index)
+            newest = latest._asdict() if latest else {"at_us": None, "value": None, "quality": None}
+            points.append(msgspec.to_builtins(point) | newest)
+        return points
+
+    async def _status(self, viewer: Viewer, _args: _Nothing) -> dict[str, Any]:
+        return self._core.status(viewer)
+
+    async def _discovered(self, viewer: Viewer, _args: _Nothing) -> Any:
+        return self._core.registry.discovered(viewer)
+
+    async def _accept(self, viewer: Viewer, args: _Accept) -> Any:
+        fields = {
+            key: text for key, text in msgspec.to_builtins(args).items() if key not in ("gateway", "name")
+        }
+        point = await self._core.registry.accept(viewer, args.gateway, args.name, fields)
+        self._core.replay_soon(args.gateway, args.name)
+        return point
+
+    async def _deadletters(self, viewer: Viewer, args: _Letters) -> list[dict[str, Any]]:
+        limit = min(max(args.limit, 1), MAX_LETTERS)
+        letters = await self._core.deadletter.newest(viewer, limit, args.before)
+        return [letter._asdict() for letter in letters]
+
+    async def _start_fire(self, _viewer: Viewer, args: _StartFire) -> dict[str, str]:
+        gateway = self._core.settings.simulated_gateway
+        if not gateway:
+            raise Refused("unavailable", "no simulated building is connected to this core")
+        now_ms = time.time_ns() // 1_000_000
+        nonce = secrets.token_hex(8)
+        command = {
+            "nonce": nonce,
+            "issued": now_ms,
+            "expires": now_ms + COMMAND_S * 1_000,
+            "what": "start_fire",
+            "args": {"building": args.building} if args.building else {},
+        }
+        if not self._core.intake.send(gateway, "command", msgspec.json.encode(command)):
+            raise Refused("unavailable", "the core has no connection to the broker; try again in a moment")
+        return {"gateway": gateway, "text": await self._core.reply_of(nonce, COMMAND_S)}

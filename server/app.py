@@ -1,0 +1,434 @@
+"""The core process, put together: intake, journal, detection, alarm book and record, store, local socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import numpy as np
+import structlog
+from sqlalchemy import Engine
+
+import fengsui
+from alerting.alarms.record import Entry as Told
+from alerting.detect.rules import RuleSet, default_rules, parse_rules
+from alerting.detect.snapshot import Snapshots
+from alerting.watch import Watch
+from fengsui.batch import Batch
+from fengsui.database import connect
+from fengsui.errors import SettingsError
+from fengsui.journal import Journal
+from fengsui.log import sync_folder
+from fengsui.model import Lane
+from fengsui.runtime import MACHINE, Beats, Stop, Timepiece
+from fengsui.viewer import Viewer
+from fengsui.wire import Hello
+from ingest.conservation import Balances, StoreBalance, as_json
+from ingest.deadletter import DeadLetter, DeadLetterUnavailable, Letter
+from ingest.decode import Decoded, Decoder
+from ingest.feed import Feed
+from ingest.gateways import Gateways
+from ingest.intake import Intake, Unnumbered
+from ingest.registry import Registry, RegistryUnavailable
+from ingest.store.base import SeriesStore
+from ingest.store.embedded import EmbeddedStore
+from ingest.store.influx import InfluxStore
+from ingest.writer import STORE_DOWN, Writer
+from server.answers import Answers
+from server.config import Embedded, Settings
+from server.faults import Faults
+from server.latest import LatestReadings
+from server.local import Local, Refused
+from server.migrations import upgrade
+
+STATUS_EVERY_S = 1.0
+KEEP_EVERY_S = 5.0
+JOURNAL_FAULT_FILL = 0.8
+_REPLIES = 100
+_REPLAYS = 10_000
+_FLUSH_S = 5.0
+
+log = structlog.get_logger()
+
+
+class Core:
+    """Everything of one core; made by :meth:`open`, served by :meth:`run`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Engine,
+        registry: Registry,
+        journal: Journal,
+        *,
+        rules: RuleSet,
+        clock: Timepiece,
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.journal = journal
+        self.clock = clock
+        self.started_at_us = clock.wall_us()
+        self.beats = Beats()
+        self.latest = LatestReadings()
+        self.faults = Faults(clock.wall_us)
+        folder = settings.folder
+        self.decoder = Decoder(registry)
+        self.deadletter = DeadLetter(folder / "deadletter.db")
+        self.store = _make_store(settings, registry)
+        self.feed = Feed(journal, self.decoder, self._first_seen)
+        self.writer = Writer(
+            journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
+        )
+        self.local = Local(settings.socket, Answers(self).answer)
+        self.watch = Watch(
+            rules,
+            registry,
+            database,
+            Snapshots(folder / "snapshots"),
+            journal=journal.identity,
+            publish=self._tell,
+            monotonic_s=clock.monotonic_s,
+            wall_us=clock.wall_us,
+            beat=self.beats.beat("watch", 1.0),
+        )
+        self.gateways = Gateways(journal)
+        self.intake = Intake(
+            settings.broker,
+            journal,
+            self.gateways,
+            make_room=self._make_room,
+            set_aside=self._set_aside,
+            on_hello=self._on_hello,
+            on_reply=self._on_reply,
+            window=settings.window,
+            clock=clock,
+        )
+        self._generation = registry.generation
+        self._replies: deque[tuple[str, str]] = deque(maxlen=_REPLIES)
+        self._replied = asyncio.Event()
+        self._replays: asyncio.Queue[tuple[str, str]] = asyncio.Queue(maxsize=_REPLAYS)
+
+    @classmethod
+    async def open(cls, settings: Settings, *, clock: Timepiece = MACHINE) -> Core:
+        """Open what the core keeps, and load the alarm book.
+
+        Raises:
+            SettingsError: The rule file cannot be used.
+            JournalError, RecordUnavailable, RegistryUnavailable: What it keeps cannot be read.
+        """
+        settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(settings.folder.parent)
+        rules = default_rules() if settings.rules is None else _load_rules(settings)
+        await asyncio.to_thread(upgrade, settings.database_url)
+        database = connect(settings.database_url)
+        registry = await Registry.open(database)
+        journal = Journal(settings.journal.folder, quota_bytes=settings.journal.quota_mb << 20)
+        core = cls(settings, database, registry, journal, rules=rules, clock=clock)
+        await core.watch.start()
+        return core
+
+    async def run(self, stop: Stop) -> None:
+        """Serve until ``stop`` is set; what is committed waits in the journal for the next start."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = [
+                    tasks.create_task(self.local.run(), name="core.local"),
+                    tasks.create_task(self.watch.run(self._read_for_watch), name="core.watch"),
+                    tasks.create_task(self.writer.run(), name="core.store"),
+                    tasks.create_task(self.intake.run(), name="core.intake"),
+                    tasks.create_task(self._tell_status(), name="core.status"),
+                    tasks.create_task(self._keep_house(), name="core.house"),
+                    tasks.create_task(self._replay(), name="core.replay"),
+                    tasks.create_task(self.beats.feed_watchdog(), name="core.watchdog"),
+                ]
+                await stop.wait()
+                for task in work:
+                    task.cancel()
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_S):
+                    await self.watch.save()
+            await self.store.aclose()
+            await self.deadletter.aclose()
+            self.journal.close()
+
+    # the way of a reading
+
+    async def _read_for_watch(self) -> Batch:
+        cursor = self.watch.cursor
+        decoded = await self.feed.read({lane: cursor.at(lane) for lane in Lane})
+        self.latest.take(decoded.batch, self.clock.wall_us())
+        self._tell_readings(decoded.batch)
+        return decoded.batch
+
+    def _first_seen(self, decoded: Decoded) -> None:
+        self.registry.names.see(decoded.seen)
+        self.registry.names.describe(decoded.described)
+
+    async def _set_aside(self, messages: list[Unnumbered]) -> None:
+        letters = [Letter(m.source, m.reason, m.text, m.payload, m.received_at_us) for m in messages]
+        try:
+            await self.deadletter.put(letters)
+        except DeadLetterUnavailable as error:
+            log.exception("core.dead_letter_unavailable", messages=len(letters))
+            self.faults.set("dead_letter", str(error), f"死信文件不可用:{error}")
+
+    async def _make_room(self, lane: Lane) -> bool:
+        """Free space in a full lane of the journal: what is done with, else what the store then misses."""
+        before = self.journal.first(lane)
+        self._release()
+        if self.journal.first(lane) > before:
+            return True
+        await self.watch.save()
+        self._release()
+        if self.journal.first(lane) > before or lane is Lane.ALARM:
+            return self.journal.first(lane) > before
+        since = self.writer.cursor[lane]
+        tally = await self.journal.tally_oldest(lane, since)
+        if tally is None or tally.last > self.watch.kept.at(lane):
+            return False
+        if not await self.writer.skip_to(lane, tally.last, tally.readings, since=since, reason=STORE_DOWN):
+            return False
+        self._release()
+        return self.journal.first(lane) > before
+
+    def _release(self) -> None:
+        kept = self.watch.kept
+        self.journal.release([{lane: kept.at(lane) for lane in Lane}, self.writer.cursor])
+
+    # who is told
+
+    def _tell(self, told: Told) -> None:
+        self.local.tell_alarm(told.alarm.number, told.recorded, told.alarm)
+
+    def _tell_readings(self, batch: Batch) -> None:
+        watched = [
+            point.index for id_ in self.local.watched if (point := self.registry.by_id(id_)) is not None
+        ]
+        if not watched or not batch.count:
+            return
+        rows = np.flatnonzero(np.isin(batch.point, watched))
+        points = self.registry.points
+        self.local.tell_readings(
+            (
+                points[int(batch.point[row])].id,
+                int(batch.at_us[row]),
+                None if np.isnan(batch.value[row]) else float(batch.value[row]),
+                int(batch.quality[row]),
+                int(batch.received_at_us[row]),
+            )
+            for row in rows
+        )
+
+    def _on_hello(self, gateway: str, hello: Hello) -> None:
+        if not hello.gone:
+            self.watch.gateway_seen(gateway, fresh=hello.fresh)
+
+    def _on_reply(self, gateway: str, payload: bytes) -> None:
+        try:
+            reply = msgspec.json.decode(payload, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            log.warning("core.reply_unreadable", gateway=gateway)
+            return
+        text = str(reply.get("done") or reply.get("refused") or "")[:500]
+        self._replies.append((str(reply.get("nonce", "")), text))
+        self._replied.set()
+
+    async def reply_of(self, nonce: str, timeout_s: float) -> str:
+        """What a gateway answered to a command.
+
+        Raises:
+            Refused: It did not answer in time.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    for known, text in self._replies:
+                        if known == nonce:
+                            return text
+                    self._replied.clear()
+                    await self._replied.wait()
+        except TimeoutError:
+            raise Refused("unavailable", "the gateway does not answer; is it running?") from None
+
+    # regular work
+
+    async def _tell_status(self) -> None:
+        beat = self.beats.beat("status", STATUS_EVERY_S)
+        while True:
+            beat()
+            self._look_for_faults()
+            self.local.tell_status(self._status(None))
+            await asyncio.sleep(STATUS_EVERY_S)
+
+    async def _keep_house(self) -> None:
+        """Give back journal space, follow the registry, deliver dead letters again."""
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            self._release()
+            try:
+                await self.registry.refresh()
+                await self.deadletter.replay_requested(self.decoder, self.store.write)
+                self.faults.clear("registry")
+            except (RegistryUnavailable, DeadLetterUnavailable) as error:
+                self.faults.set("registry", str(error), f"登记库不可用:{error}")
+            self._follow_registry()
+
+    def _follow_registry(self) -> None:
+        if self.registry.generation == self._generation:
+            return
+        self._generation = self.registry.generation
+        self.feed.forget()
+        for name in self.registry.names.all():
+            if self.registry.point(name.gateway, name.name) is not None:
+                self.replay_soon(name.gateway, name.name)
+        self.registry.names.forget_bound()
+
+    def replay_soon(self, gateway: str, name: str) -> None:
+        """Deliver into history what was put aside while this name was unknown."""
+        self.feed.forget()
+        try:
+            self._replays.put_nowait((gateway, name))
+        except asyncio.QueueFull:
+            log.warning("core.replays_full", gateway=gateway, name=name)
+
+    async def _replay(self) -> None:
+        while True:
+            gateway, name = await self._replays.get()
+            try:
+                done = await self.deadletter.replay(self.decoder, self.store.write, gateway, name)
+            except DeadLetterUnavailable:
+                log.exception("core.replay_failed", gateway=gateway, name=name)
+            else:
+                log.info("core.replayed", gateway=gateway, name=name, readings=done.readings)
+
+    # status
+
+    def balances(self) -> Balances:
+        """Both balances of conservation, of this moment."""
+        journalled = self.journal.journalled()
+        written = self.writer.balances
+        store = []
+        for gateway, readings in journalled.items():
+            balance = written.get(gateway)
+            if balance is None:
+                store.append(StoreBalance(gateway=gateway, journalled=readings, stored=0, waiting=readings))
+                continue
+            store.append(
+                StoreBalance(
+                    gateway=gateway,
+                    journalled=readings,
+                    stored=balance.stored + balance.passed,
+                    duplicate=balance.duplicate,
+                    dead=dict(balance.dead),
+                    shed=dict(balance.shed),
+                    waiting=readings - balance.read,
+                )
+            )
+        return Balances(self.gateways.balances(), store)
+
+    def status(self, viewer: Viewer) -> dict[str, Any]:
+        """What the console shows of this core, as far as the viewer sees it."""
+        return self._status(viewer)
+
+    def _status(self, viewer: Viewer | None) -> dict[str, Any]:
+        statistics = self.writer.statistics()
+        recorder = self.watch.recorder
+        balances = self.balances()
+        seen = None if viewer is None or viewer.units is None else self._gateways_of(viewer)
+        return {
+            "at_us": self.clock.wall_us(),
+            "server": {
+                "version": fengsui.__version__,
+                "started_at_us": self.started_at_us,
+                "journal": {
+                    "identity": self.journal.identity,
+                    "fill": {lane: round(self.journal.fill(lane), 4) for lane in Lane},
+                    "end": self.journal.end(),
+                    "detected": {lane: self.watch.cursor.at(lane) for lane in Lane},
+                    "stored": self.writer.cursor,
+                },
+                "store": {
+                    "kind": self.store.kind,
+                    "state": statistics.state,
+                    "text": statistics.text,
+                    "waiting": sum(balance.waiting for balance in balances.store),
+                },
+                "database": {
+                    "state": "unavailable" if recorder.fault else "ok",
+                    "text": recorder.fault,
+                    "pending": recorder.pending,
+                },
+                "points": len(self.registry.points),
+                "simulated": bool(self.settings.simulated_gateway),
+                "faults": self.faults.told(),
+            },
+            "gateways": [
+                gateway
+                for gateway in self.gateways.status(time.monotonic())
+                if seen is None or gateway["gateway"] in seen
+            ],
+            "store_balance": [
+                as_json(balance) for balance in balances.store if seen is None or balance.gateway in seen
+            ],
+            "latency": self.latest.latency_ms(),
+        }
+
+    def _gateways_of(self, viewer: Viewer) -> frozenset[str]:
+        return frozenset(point.gateway for point in self.registry.points if viewer.sees(point.unit))
+
+    def _look_for_faults(self) -> None:
+        """Hold what should be against what is; each fault is a sentence in both languages."""
+        faults = self.faults
+        statistics, recorder = self.writer.statistics(), self.watch.recorder
+        faults.hold("broker", bool(self.intake.faults), "; ".join(self.intake.faults.values()), "接入异常")
+        faults.hold("store", bool(self.writer.faults), "; ".join(self.writer.faults), "历史库异常")
+        faults.hold("store_state", statistics.state != "ok", statistics.text, "历史库写不进")
+        faults.hold(
+            "database", bool(recorder.fault), f"alarms are not recorded: {recorder.fault}", "报警未入库"
+        )
+        fill = max(self.journal.fill(lane) for lane in Lane)
+        faults.hold("journal", fill >= JOURNAL_FAULT_FILL, f"the journal is {fill:.0%} full", "日志将满")
+        damage = "; ".join(f"{lane} {d.first} to {d.last}" for lane, d in self.journal.damage)
+        faults.hold("damage", bool(damage), f"journal entries cannot be read: {damage}", "日志有损坏")
+        faults.hold("snapshot", bool(self.watch.snapshot_fault), self.watch.snapshot_fault, "检测快照异常")
+        if (letters := self.deadletter.fault) is not None:
+            faults.set("dead_letters", *letters)
+        else:
+            faults.clear("dead_letters")
+        stale = self.beats.stale(time.monotonic())
+        faults.hold("beats", bool(stale), f"not alive: {', '.join(stale)}", "内部任务停滞")
+        residue = self.balances().residue
+        faults.hold(
+            "residue", residue != 0, f"{residue} readings or records are not accounted for", "守恒有残差"
+        )
+
+
+def _load_rules(settings: Settings) -> RuleSet:
+    assert settings.rules is not None
+    try:
+        return parse_rules(settings.rules.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(settings.rules, str(error)) from error
+
+
+def _make_store(settings: Settings, registry: Registry) -> SeriesStore:
+    match settings.store:
+        case Embedded(folder=folder, retention_days=days):
+            return EmbeddedStore(folder, retention_days=days)
+        case store:
+            return InfluxStore(
+                registry,
+                url=store.url,
+                version=store.version,
+                database=store.database,
+                org=store.org,
+                username=store.username,
+                secret=store.secret.reveal() if store.secret else "",
+                timeout_s=store.timeout_s,
+            )

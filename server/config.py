@@ -1,0 +1,81 @@
+"""Settings of the core; the commented sample is ``fengsui/samples/core.toml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fengsui.settings import Broker, Secret
+
+
+class Embedded(
+    msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, tag_field="kind", tag="embedded"
+):
+    """Readings in SQLite, a file per day."""
+
+    folder: Path
+    retention_days: Annotated[int, Meta(ge=1)] = 400
+
+
+class Influx(
+    msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, tag_field="kind", tag="influx"
+):
+    """Readings in InfluxDB: 1.x by user and password, 2.x by organisation and token."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://")]
+    version: Literal[1, 2] = 2
+    database: Annotated[str, Meta(min_length=1)]
+    """Database of 1.x, bucket of 2.x."""
+    org: str = ""
+    username: str = ""
+    secret: Secret | None = msgspec.field(name="secret_file", default=None)
+    timeout_s: Annotated[float, Meta(gt=0, le=120)] = 10.0
+
+
+class JournalSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Where everything is kept until detection and the store have it."""
+
+    folder: Path
+    quota_mb: Annotated[int, Meta(ge=16)] = 10_000
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The core's whole configuration."""
+
+    process: Literal["core"]
+    folder: Path
+    """For what the core alone keeps: dead letters, snapshots, cursors, the state database."""
+    socket: Path
+    """Local socket that the console asks; its mode is 600."""
+    broker: Broker = msgspec.field(default_factory=Broker)
+    journal: JournalSettings
+    store: Embedded | Influx
+    database: str = ""
+    """SQLAlchemy URL of the state database; empty = SQLite in ``folder``."""
+    rules: Path | None = None
+    """Rule file; none = the rules that Fengsui ships."""
+    window: Annotated[int, Meta(ge=8, le=1_000)] = 64
+    """Unconfirmed records a gateway may have in flight, per lane."""
+    broker_queue: Annotated[int, Meta(ge=100)] = 100_000
+    """What the broker queues for the core (``max_queued_messages``)."""
+    gateways: Annotated[int, Meta(ge=1)] = 200
+    """How many gateways this core is meant for."""
+    simulated_gateway: str = ""
+    """Gateway whose simulated building the console may set on fire; empty = none."""
+
+    def __post_init__(self) -> None:
+        in_flight = self.window * self.gateways
+        if 2 * in_flight > self.broker_queue:
+            raise ValueError(
+                f"{self.gateways} gateways with a window of {self.window} may have {in_flight} messages in "
+                f"flight; that must be at most half of broker_queue ({self.broker_queue}), or the broker "
+                "drops them"
+            )
+
+    @property
+    def database_url(self) -> str:
+        """Where the state is."""
+        return self.database or f"sqlite:///{self.folder / 'state.db'}"
