@@ -1,0 +1,278 @@
+"""The alarm record on a real SQLite file: in order, once, and shown in time whatever the database does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, event, select, text
+
+from alerting.alarms.book import Book, Change
+from alerting.alarms.lifecycle import Alarm, State
+from alerting.alarms.record import PENDING_PER_ALARM, Entry, Recorder, first_broken, record_table
+from alerting.detect.rules import RuleSet
+from alerting.detect.snapshot import Cursor
+from alerting.errors import RecordUnavailable
+from fengsui.batch import GatewayEvent
+from fengsui.database import connect, writing
+from fengsui.model import AlarmClass, Event, What
+from fengsui.viewer import Role, Viewer
+from server.migrations import upgrade
+from tests.unit.detection import T0_US, point
+from tests.waiting import until
+
+FIRES = 50
+DEADLINE_S = 0.3
+SHOWN_WITHIN_S = 2.0
+OFFICER = Viewer("0417", frozenset({Role.OFFICER}), None)
+
+
+class Scene:
+    """A book of fifty points, a recorder on a file, and all that was published, with its time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.engine = connect(f"sqlite:///{path}", busy_timeout_ms=100)
+        self.book = Book([point(i) for i in range(FIRES)], RuleSet())
+        self.published: list[tuple[float, Entry]] = []
+        self.recorder = Recorder(
+            self.engine,
+            lambda entry: self.published.append((time.monotonic(), entry)),
+            wall_us=lambda: T0_US,
+            recorded=self.book.recorded,
+            deadline_s=DEADLINE_S,
+            retry_s=(0.02, 0.1),
+        )
+        self.moment = 0
+
+    def event(self, index: int, what: What = What.FIRE) -> list[Change]:
+        """Something a device says about one of the points."""
+        self.moment += 1
+        body = Event(point=f"n{index}", at=T0_US + self.moment, what=what)
+        heard = GatewayEvent("gw-1", body, point(index), T0_US, 0)
+        return self.book.apply((), [heard], now_us=T0_US + self.moment, now_s=0.0)
+
+    def fires(self, *, first: int = 0, count: int = FIRES) -> float:
+        """Fire at points one after the other; when that was."""
+        for index in range(first, first + count):
+            self.recorder.submit(self.event(index), Cursor("j", index + 1, 0))
+        return time.monotonic()
+
+    def shown(self, *, recorded: bool) -> list[Entry]:
+        """What was published, recorded or not."""
+        return [entry for _, entry in self.published if entry.recorded is recorded]
+
+    def rows(self) -> list[tuple[int, str, int]]:
+        """Number, alarm and version of every row of the record."""
+        columns = record_table.c.number, record_table.c.alarm, record_table.c.version
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(select(*columns).order_by(columns[0]))]
+
+    async def all_shown(self, since_s: float) -> None:
+        """Wait until every fire was published, and hold it to the limit."""
+        await until(lambda: len({e.alarm.id for _, e in self.published}) == FIRES, 10.0, "all fires shown")
+        first: dict[str, float] = {}
+        for at_s, entry in self.published:
+            first.setdefault(entry.alarm.id, at_s)
+        assert max(first.values()) - since_s <= SHOWN_WITHIN_S
+
+    async def all_recorded(self) -> None:
+        """Wait for the end of pending, and count: every fire once, in order, with its number."""
+        assert await self.recorder.flush(20.0)
+        rows = self.rows()
+        assert [number for number, _, _ in rows] == list(range(1, len(rows) + 1))
+        assert len({alarm for _, alarm, _ in rows}) == FIRES
+        assert len({(alarm, version) for _, alarm, version in rows}) == len(rows)
+        assert {e.alarm.id for e in self.shown(recorded=True)} == {alarm for _, alarm, _ in rows}
+        assert len(self.shown(recorded=True)) == len(rows)
+        assert all(alarm.number for alarm in self.book.alarms(OFFICER))
+        assert self.recorder.fault == ""
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """A migrated database with a recorder that runs."""
+    path = tmp_path / "state.db"
+    upgrade(f"sqlite:///{path}")
+    scene = Scene(path)
+    async with running(scene.recorder):
+        yield scene
+    scene.engine.dispose()
+
+
+@asynccontextmanager
+async def running(recorder: Recorder) -> AsyncIterator[None]:
+    """The recorder's task, for as long as the block lasts."""
+    task = asyncio.create_task(recorder.run(), name="record")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another process's hand on the database: nobody else writes."""
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+
+
+async def test_record_then_publish(scene: Scene) -> None:
+    """With a healthy database an alarm is told once, with its number."""
+    since_s = scene.fires()
+    await scene.all_shown(since_s)
+    await scene.all_recorded()
+    assert scene.shown(recorded=False) == []
+    assert await asyncio.to_thread(first_broken, scene.engine) is None
+
+
+async def test_locked_database(scene: Scene) -> None:
+    """R73: fifty fires while it is locked: each shown in time, recorded once after."""
+    with locked(scene.path):
+        since_s = scene.fires()
+        await scene.all_shown(since_s)
+        assert scene.shown(recorded=True) == []
+        await until(lambda: scene.recorder.fault, 5.0, "fault")
+        assert "locked" in scene.recorder.fault
+        assert scene.recorder.pending == FIRES
+    await scene.all_recorded()
+
+
+async def test_fires_while_the_fault_is_known_are_shown_at_once(scene: Scene) -> None:
+    """Nobody waits for a database that is known not to answer."""
+    with locked(scene.path):
+        scene.fires(count=1)
+        await until(lambda: scene.recorder.fault, 5.0, "fault")
+        scene.fires(first=1, count=FIRES - 1)
+        assert len(scene.shown(recorded=False)) == FIRES
+    await scene.all_recorded()
+
+
+async def test_full_disk(scene: Scene) -> None:
+    """R73: the database cannot grow; after room is made every fire is recorded once."""
+    limit = {"pages": 1}
+
+    def shrink(connection: sqlite3.Connection, _entry: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={limit['pages']}").close()
+
+    event.listen(scene.engine, "connect", shrink)
+    scene.engine.dispose()
+    filler = connect(f"sqlite:///{scene.path}")
+    with writing(filler) as connection:  # no free page may be left inside the file
+        connection.execute(text("CREATE TABLE filler (x TEXT)"))
+    filler.dispose()
+    since_s = scene.fires()
+    await scene.all_shown(since_s)
+    await until(lambda: "full" in scene.recorder.fault, 5.0, "disk full")
+    limit["pages"] = 1_000_000
+    await scene.all_recorded()
+
+
+async def test_damaged_file(scene: Scene) -> None:
+    """R73: the file cannot be read at all; once it is put back every fire is recorded once."""
+    scene.engine.dispose()
+    whole = scene.path.read_bytes()
+    scene.path.write_bytes(b"\0" * len(whole))
+    since_s = scene.fires()
+    await scene.all_shown(since_s)
+    await until(lambda: scene.recorder.fault, 5.0, "fault")
+    with pytest.raises(RecordUnavailable, match="cannot be read"):
+        await scene.recorder.load()
+    for leftover in scene.path.parent.glob("state.db-*"):
+        leftover.unlink()
+    scene.path.write_bytes(whole)
+    await scene.all_recorded()
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_recorded_twice(scene: Scene) -> None:
+    """The version of an alarm is the key: the same change again finds itself."""
+    changes = scene.event(0)
+    scene.recorder.submit(changes, None)
+    assert await scene.recorder.flush(5.0)
+    scene.recorder.submit(changes, None)
+    assert await scene.recorder.flush(5.0)
+    assert len(scene.rows()) == 1
+    assert [e.alarm.number for e in scene.shown(recorded=True)] == [1, 1]
+
+
+async def test_book_and_cursor_come_back(scene: Scene) -> None:
+    """What was recorded is what the next process starts from; closed alarms only by id."""
+    scene.fires(count=3)
+    scene.recorder.submit(scene.event(3, What.FAULT), Cursor("j", 7, 5))
+    assert await scene.recorder.flush(5.0)
+    fault = next(a for a in scene.book.alarms(OFFICER) if a.cls is AlarmClass.FAULT)
+    scene.recorder.submit(scene.event(3, What.RESTORED), None)
+    closed = scene.book.acknowledge(OFFICER, fault.id, fault.version + 1, now_us=T0_US)
+    alarm = await scene.recorder.record(closed)
+    assert (alarm.state, alarm.number) == (State.CLOSED, 6)
+    loaded = await Recorder(scene.engine, lambda _: None, wall_us=lambda: 0, recorded=lambda _: None).load()
+    assert loaded.alarms == scene.book.alarms(OFFICER)
+    assert (loaded.closed, loaded.cursor, loaded.number) == ([fault.id], Cursor("j", 7, 5), 6)
+
+
+async def test_an_acknowledgement_without_database_has_no_number_and_is_recorded_later(scene: Scene) -> None:
+    """A person is told that it is not yet recorded, and it is not lost."""
+    scene.fires()
+    await scene.all_recorded()
+    target = scene.book.alarms(OFFICER)[0]
+    with locked(scene.path):
+        change = scene.book.acknowledge(OFFICER, target.id, target.version, now_us=T0_US)
+        alarm: Alarm = await scene.recorder.record(change)
+        assert (alarm.state, alarm.number) == (State.ACKNOWLEDGED, None)
+    await scene.all_recorded()
+    assert scene.rows()[-1][1:] == (target.id, 2)
+
+
+async def test_pending_is_bounded_per_alarm(scene: Scene) -> None:
+    """A chattering alarm without a database keeps its beginning and its newest changes, and is counted."""
+    with locked(scene.path):
+        scene.fires()
+        await until(lambda: scene.recorder.fault, 5.0, "fault")
+        for _ in range(100):
+            scene.recorder.submit(scene.event(0), None)
+        assert scene.recorder.pending == FIRES - 1 + PENDING_PER_ALARM
+        assert scene.recorder.merged == 101 - PENDING_PER_ALARM
+    await scene.all_recorded()
+    versions = [version for _, alarm, version in scene.rows() if alarm == scene.rows()[0][1]]
+    assert (versions[0], versions[-1]) == (1, 101)
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        "UPDATE alarm_record SET actor = 'nobody' WHERE number = 3",
+        "UPDATE alarm_record SET body = replace(body, 'fire', 'test') WHERE number = 3",
+        "DELETE FROM alarm_record WHERE number = 3",
+        "UPDATE alarm_record SET number = 1000 WHERE number = 3",
+    ],
+)
+def test_a_changed_record_is_found(tmp_path: Path, tamper: str) -> None:
+    """The chain breaks at an edited, removed or moved row."""
+    upgrade(f"sqlite:///{tmp_path / 'state.db'}")
+    engine = asyncio.run(_five_fires(tmp_path / "state.db"))
+    assert first_broken(engine) is None
+    with writing(engine) as connection:
+        connection.execute(text(tamper))
+    assert first_broken(engine) in (3, 4)
+    engine.dispose()
+
+
+async def _five_fires(path: Path) -> Engine:
+    scene = Scene(path)
+    async with running(scene.recorder):
+        scene.fires(count=5)
+        assert await scene.recorder.flush(5.0)
+    return scene.engine

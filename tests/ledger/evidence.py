@@ -1,0 +1,134 @@
+"""What the system left behind, read from its files by other ways than its own reports."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import numpy as np
+
+from fengsui import wire
+from fengsui.hold import HoldClock
+from fengsui.model import Event, Kind, Lane, What
+from fengsui.spool import Held, Spool
+from tests.ledger.identity import LIMIT, SHIFT
+from tests.ledger.ledger import Rows
+from tests.servers import HOST
+
+
+@dataclass
+class Found:
+    """Identities found in one place: reading numbers, and points that reported a fire."""
+
+    readings: list[int] = field(default_factory=list)
+    fires: list[str] = field(default_factory=list)
+    shed: int = 0
+    """Readings given up, by the ``shed`` records found."""
+    records: int = 0
+
+
+def read_bodies(bodies: Iterable[tuple[int, bytes]]) -> Found:
+    """Identities in records, given as (kind, body); a body that cannot be read has none."""
+    found = Found()
+    for kind, body in bodies:
+        found.records += 1
+        header = wire.decode_header(wire.encode_record(Kind(kind), 1, 1, 0, body))
+        match wire.decode_body(header, body):
+            case wire.Readings() as readings:
+                values = np.frombuffer(readings.x, "<f8")
+                known = values[(values >= 0) & (values < LIMIT)].astype(np.int64) >> SHIFT
+                found.readings += known.tolist()
+            case Event() as event if event.what == What.FIRE:
+                found.fires.append(event.point)
+            case wire.Shed() as shed:
+                found.shed += shed.readings
+    return found
+
+
+def in_spool(folder: Path, quota_bytes: int = 1 << 40) -> Found:
+    """What a spool still holds; its gateway must not run."""
+    spool = Spool(folder, quota_bytes=quota_bytes, now=HoldClock().now)
+    try:
+        return read_bodies((held.kind, held.body) for lane in Lane for held in _held(spool, lane))
+    finally:
+        spool.close()
+
+
+def _held(spool: Spool, lane: Lane) -> Iterator[Held]:
+    seq = 1
+    while batch := spool.read(lane, seq, max_bytes=4 << 20):
+        yield from batch
+        seq = batch[-1].seq + 1
+
+
+def in_embedded_store(folder: Path, state: Path, gateway: str, names: list[str]) -> Rows:
+    """All rows of a gateway in the embedded store's files; ``names`` are the ledger's points by index."""
+    with closing(sqlite3.connect(state)) as database:
+        bound = database.execute('SELECT "index", name FROM point WHERE gateway = ?', (gateway,)).fetchall()
+    known = {name: index for index, name in enumerate(names)}
+    ours = {index: known.get(name, -1) for index, name in bound}
+    rows: list[tuple[int, int, float]] = []
+    for path in sorted(folder.glob("*.db")):
+        with closing(sqlite3.connect(path)) as file:
+            stored = file.execute("SELECT point, at, value FROM reading").fetchall()
+        nan = float("nan")
+        rows += [(ours[p], at, nan if value is None else value) for p, at, value in stored if p in ours]
+    return _rows(rows)
+
+
+def in_influx(port: int, database: str, gateway: str, names: list[str]) -> Rows:
+    """All rows of a gateway in InfluxDB, by InfluxQL; a point's id is ``<gateway>-<name>`` here."""
+    query = quote('SELECT "v" FROM "reading" GROUP BY "point"')
+    with urlopen(f"http://{HOST}:{port}/query?db={database}&epoch=u&q={query}", timeout=60) as answer:
+        series = json.load(answer)["results"][0].get("series", [])
+    known = {f"{gateway}-{name}": index for index, name in enumerate(names)}
+    rows = []
+    for one in series:
+        point = one["tags"]["point"]
+        if point.startswith(f"{gateway}-"):
+            rows += [(known.get(point, -1), at, float(value)) for at, value in one["values"]]
+    return _rows(rows)
+
+
+def in_dead_letters(path: Path, gateway: str) -> list[int]:
+    """Numbers of a gateway's readings in the dead letters, as far as they can be read."""
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(path)) as file:
+        letters = file.execute("SELECT raw FROM letter WHERE gateway = ?", (gateway,)).fetchall()
+    numbers: list[int] = []
+    for (raw,) in letters:
+        with suppress(wire.WireError):
+            header = wire.decode_header(raw)
+            numbers += read_bodies([(header.kind, raw[wire.HEADER.size :])]).readings
+    return numbers
+
+
+def dead_reasons(path: Path, gateway: str) -> dict[str, int]:
+    """How many letters of a gateway there are for each reason."""
+    with closing(sqlite3.connect(path)) as file:
+        query = "SELECT reason, count(*) FROM letter WHERE gateway = ? GROUP BY reason"
+        return dict(file.execute(query, (gateway,)).fetchall())
+
+
+def in_alarm_record(state: Path, gateway: str) -> dict[str, int]:
+    """How often the alarm record raised a fire, by the gateway's name of the point."""
+    raised: Counter[str] = Counter()
+    with closing(sqlite3.connect(state)) as database:
+        for what, body in database.execute("SELECT what, body FROM alarm_record"):
+            alarm = json.loads(body)
+            if alarm["gateway"] == gateway and alarm["cls"] == "fire" and what in ("raised", "repeated"):
+                raised[alarm["name"]] += 1
+    return dict(raised)
+
+
+def _rows(rows: list[tuple[int, int, float]]) -> Rows:
+    point, at_us, value = zip(*rows, strict=True) if rows else ((), (), ())
+    return Rows(np.array(point, np.int64), np.array(at_us, np.int64), np.array(value, np.float64))

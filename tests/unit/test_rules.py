@@ -1,0 +1,53 @@
+"""Rules: what is shipped, and which rules are refused with which words."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerting.detect.rules import RuleError, RuleSet, default_rules, parse_rules
+from fengsui.model import AlarmClass
+from tests.unit.detection import heat
+
+
+def test_the_shipped_rules_hold_the_limits_of_the_trade() -> None:
+    """57 C is a fire at once; the hydrant limit is 140 kPa with a delay for pump starts."""
+    rules = {rule.name: rule for rule in default_rules().threshold}
+    fire = rules["heat-fire"]
+    assert (fire.cls, fire.above, fire.uom, fire.on_delay_s) == (AlarmClass.FIRE, 57.0, "degC", 0.0)
+    assert (rules["water-pressure-low"].below, rules["water-pressure-low"].uom) == (140.0, "kPa")
+    assert rules["water-pressure-low"].on_delay_s >= 30
+    assert default_rules().offline.after_s == 65.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"reset": 57.0}, "normal side"),
+        ({"above": None}, "exactly one"),
+        ({"below": 3.0}, "exactly one"),
+        ({"reset": float("nan")}, "finite"),
+        ({"severity": 9}, "severity"),
+        ({"on_delay_s": -1.0}, "delays"),
+        ({"max_gap_s": 0.0}, "max_gap_s"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, object], word: str) -> None:
+    """A rule that could never raise or never clear names itself and the fault."""
+    with pytest.raises(RuleError, match=f"rule heat: .*{word}"):
+        heat(**changes)
+
+
+def test_a_name_is_used_once() -> None:
+    """A record names its rule, so a name means one rule."""
+    with pytest.raises(RuleError, match="heat: the name is used twice"):
+        RuleSet(threshold=(heat(), heat()))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("[[threshold]\n", "not TOML"), ("[offline]\nafter = 3\n", "after"), ("silence = []\n", "silence")],
+)
+def test_a_rule_file_that_cannot_be_read(text: str, word: str) -> None:
+    """Bad TOML, an unknown key and a missing general silence rule are each said in words."""
+    with pytest.raises(RuleError, match=word):
+        parse_rules(text)
