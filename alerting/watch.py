@@ -8,6 +8,7 @@ newest good snapshot; what it then reads up to the recorded cursor rebuilds the 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry, Recorder
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
-from alerting.detect.snapshot import Cursor, Snapshots
+from alerting.detect.snapshot import KEEP, Cursor, Snapshots
 from fengsui.batch import Batch
 from fengsui.model import Point
 from fengsui.viewer import Viewer
@@ -87,14 +88,19 @@ class Watch:
         self.cursor = Cursor(journal)
         """What detection has read; begin reading after it."""
         self._said = Cursor(journal)
-        self._snapshot_at = self.cursor
+        self._snapshots_at = deque([self.cursor], maxlen=KEEP)
         self.snapshot_fault = ""
         """Why the last snapshot could not be written or read; empty = it could."""
 
     @property
     def kept(self) -> Cursor:
-        """The place of the newest snapshot: what follows it is still needed in the journal."""
-        return self._snapshot_at
+        """The place of the oldest snapshot kept: what follows it may still be needed from the journal."""
+        return self._snapshots_at[0]
+
+    @property
+    def saved(self) -> Cursor:
+        """The place of the newest snapshot: what follows it is needed from the journal in any case."""
+        return self._snapshots_at[-1]
 
     async def start(self) -> None:
         """Load the book, and detection from the newest good snapshot; ``cursor`` then says where to read on.
@@ -119,7 +125,8 @@ class Watch:
         if self.snapshot_fault:
             log.error("detection starts from older state", fault=self.snapshot_fault)
         self.engine.assume(self.book.active_rules())
-        self._snapshot_at = self.cursor
+        self._snapshots_at.clear()
+        self._snapshots_at.append(self.cursor)
 
     async def run(self, read: Callable[[], Awaitable[Batch]]) -> None:
         """Watch until cancelled; ``read`` gives the next batch after ``cursor``, the alarm lane first."""
@@ -184,7 +191,7 @@ class Watch:
         A snapshot ahead of the record would hide an alarm: after a restart its reading would not be read
         again, and the alarm would not be in the record either.
         """
-        if self.cursor == self._snapshot_at or self.recorder.pending:
+        if self.cursor == self._snapshots_at[-1] or self.recorder.pending:
             return
         cursor, state = self.cursor, self.engine.state()
         try:
@@ -194,7 +201,8 @@ class Watch:
                 log.warning("snapshot of detection failed; a restart will take longer", error=str(error))
             self.snapshot_fault = str(error)
         else:
-            self._snapshot_at, self.snapshot_fault = cursor, ""
+            self._snapshots_at.append(cursor)
+            self.snapshot_fault = ""
 
     def _follow_registry(self, now_s: float) -> None:
         if self._registry.generation != self._generation:

@@ -46,7 +46,7 @@ class _Find(msgspec.Struct, forbid_unknown_fields=True):
 class _Accept(msgspec.Struct, forbid_unknown_fields=True):
     gateway: str
     name: str
-    id: str
+    point: str  # "id" is the number of the question on this socket
     quantity: str
     uom: str
     building: str = ""
@@ -154,10 +154,9 @@ class Answers:
         return self._core.registry.discovered(viewer)
 
     async def _accept(self, viewer: Viewer, args: _Accept) -> Any:
-        fields = {
-            key: text for key, text in msgspec.to_builtins(args).items() if key not in ("gateway", "name")
-        }
-        point = await self._core.registry.accept(viewer, args.gateway, args.name, fields)
+        fields: dict[str, str] = msgspec.to_builtins(args)
+        gateway, name, id_ = (fields.pop(key) for key in ("gateway", "name", "point"))
+        point = await self._core.registry.accept(viewer, gateway, name, fields | {"id": id_})
         self._core.replay_soon(args.gateway, args.name)
         return point
 

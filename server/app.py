@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 import fengsui
 from alerting.alarms.record import Entry as Told
 from alerting.detect.rules import RuleSet, default_rules, parse_rules
-from alerting.detect.snapshot import Snapshots
+from alerting.detect.snapshot import Cursor, Snapshots
 from alerting.watch import Watch
 from fengsui.batch import Batch
 from fengsui.database import connect
@@ -147,6 +147,7 @@ class Core:
                     tasks.create_task(self.beats.feed_watchdog(), name="core.watchdog"),
                 ]
                 await stop.wait()
+                await self.watch.recorder.flush(_FLUSH_S)
                 for task in work:
                     task.cancel()
         finally:
@@ -181,25 +182,24 @@ class Core:
     async def _make_room(self, lane: Lane) -> bool:
         """Free space in a full lane of the journal: what is done with, else what the store then misses."""
         before = self.journal.first(lane)
-        self._release()
+        self._release(self.watch.kept)
         if self.journal.first(lane) > before:
             return True
         await self.watch.save()
-        self._release()
+        self._release(self.watch.saved)
         if self.journal.first(lane) > before or lane is Lane.ALARM:
             return self.journal.first(lane) > before
         since = self.writer.cursor[lane]
         tally = await self.journal.tally_oldest(lane, since)
-        if tally is None or tally.last > self.watch.kept.at(lane):
+        if tally is None or tally.last > self.watch.saved.at(lane):
             return False
         if not await self.writer.skip_to(lane, tally.last, tally.readings, since=since, reason=STORE_DOWN):
             return False
-        self._release()
+        self._release(self.watch.saved)
         return self.journal.first(lane) > before
 
-    def _release(self) -> None:
-        kept = self.watch.kept
-        self.journal.release([{lane: kept.at(lane) for lane in Lane}, self.writer.cursor])
+    def _release(self, detect: Cursor) -> None:
+        self.journal.release([{lane: detect.at(lane) for lane in Lane}, self.writer.cursor])
 
     # who is told
 
@@ -270,7 +270,7 @@ class Core:
         """Give back journal space, follow the registry, deliver dead letters again."""
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
-            self._release()
+            self._release(self.watch.kept)
             try:
                 await self.registry.refresh()
                 await self.deadletter.replay_requested(self.decoder, self.store.write)
@@ -431,4 +431,5 @@ def _make_store(settings: Settings, registry: Registry) -> SeriesStore:
                 username=store.username,
                 secret=store.secret.reveal() if store.secret else "",
                 timeout_s=store.timeout_s,
+                tls=store.tls,
             )

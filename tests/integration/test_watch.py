@@ -261,7 +261,18 @@ async def test_a_snapshot_that_cannot_be_written_is_a_fault_until_it_can(folder:
         assert "No such file" in one.watch.snapshot_fault
         (folder / "snapshot").mkdir()
         await one.watch.save()
-        assert (one.watch.snapshot_fault, one.watch.kept.telemetry) == ("", 1)
+        assert one.watch.snapshot_fault == ""
+
+
+async def test_the_journal_is_needed_from_the_oldest_snapshot_on(folder: Path) -> None:
+    """If the newest snapshot turns out damaged, an older one still finds what follows it."""
+    async with core(folder) as one:
+        kept = []
+        for n in range(1, 5):
+            await one.take([batch(n, [Sample(0, T0_US + n * S, 20.0)])])
+            await one.watch.save()
+            kept.append(one.watch.kept.telemetry)
+        assert kept == [0, 0, 1, 2]
 
 
 async def test_a_person_resets_a_latched_fire(folder: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_verdict_carries_its_reason() -> None:
         "heat", 1, 61.25, 57.0, 50.0,
     )  # fmt: skip
     (reason,) = verdict.reasons
-    assert reason.text_en == "Temperature 61.25 degC at or above 57 degC"
+    assert reason.text_en == "Temperature 61.25 °C at or above 57 °C"
     assert "温度" in reason.text_zh
 
 

@@ -1,0 +1,252 @@
+"""The core put together, on a real broker with a real gateway: one reading all the way to an officer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fengsui.model import Description, Event, Lane, Reading, What
+from fengsui.runtime import wall_us
+from fengsui.settings import Broker
+from fengsui.viewer import Role, Viewer
+from gateway.app import Gateway
+from gateway.config import Settings as GatewaySettings
+from gateway.config import SpoolSettings
+from gateway.drivers.base import Sink
+from ingest.inventory import Row, Sort
+from server.answers import Answers
+from server.app import Core
+from server.config import Embedded, JournalSettings, Settings
+from server.local import Question, Refused
+from tests.servers import mosquitto
+from tests.waiting import until
+
+OFFICER = Viewer("0417", frozenset({Role.OFFICER}), None)
+ENGINEER = Viewer("e1", frozenset({Role.ENGINEER}), None)
+ELSEWHERE = Viewer("0999", frozenset({Role.OFFICER, Role.ENGINEER}), frozenset({"another-unit"}))
+
+
+class Hand:
+    """A driver that offers what the test tells it to."""
+
+    name = "hand"
+
+    def __init__(self) -> None:
+        self._told: asyncio.Queue[tuple[Sequence[Reading | Event], asyncio.Event]] = asyncio.Queue()
+
+    def describe(self) -> list[Description]:
+        """One point more than the registry knows."""
+        return [Description("t1", "temperature", "degC"), Description("new", "temperature", "degC")]
+
+    async def run(self, sink: Sink) -> None:
+        """Pass on until cancelled."""
+        while True:
+            items, accepted = await self._told.get()
+            await sink.accept(items)
+            accepted.set()
+
+    async def offer(self, *items: Reading | Event) -> None:
+        """Returns when they are in the spool."""
+        accepted = asyncio.Event()
+        await self._told.put((items, accepted))
+        await accepted.wait()
+
+
+def settings(folder: Path, broker: Broker) -> Settings:
+    """A core that keeps everything in ``folder``."""
+    return Settings(
+        process="core",
+        folder=folder / "core",
+        socket=folder / "core" / "core.sock",
+        broker=broker,
+        journal=JournalSettings(folder=folder / "journal", quota_mb=16),
+        store=Embedded(folder=folder / "series"),
+    )
+
+
+@asynccontextmanager
+async def chain(folder: Path) -> AsyncIterator[tuple[Core, Hand]]:
+    """Broker, core and gateway, with one registered point ``p1`` of unit ``school``."""
+    async with mosquitto(folder / "broker") as process:
+        broker = Broker(port=process.port)
+        core = await Core.open(settings(folder, broker))
+        await core.registry.add(
+            [
+                Row(0, Sort.UNIT, {"id": "school", "name": "Qinghai Road School"}),
+                Row(0, Sort.BUILDING, {"id": "b1", "name": "Block 1", "unit": "school"}),
+                Row(
+                    0,
+                    Sort.POINT,
+                    {
+                        "id": "p1", "gateway": "gw-1", "name": "t1", "quantity": "temperature",
+                        "uom": "degC", "building": "b1",
+                    },
+                ),
+            ]
+        )  # fmt: skip
+        hand = Hand()
+        gateway = Gateway(
+            GatewaySettings(
+                process="gateway",
+                name="gw-1",
+                broker=broker,
+                spool=SpoolSettings(folder=folder / "spool", quota_mb=8),
+                socket=folder / "gateway.sock",
+            ),
+            drivers=[hand],
+        )
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(core.run(stop))
+            tasks.create_task(gateway.run(stop))
+            await core.intake.is_listening.wait()
+            yield core, hand
+            stop.set()
+
+
+async def ask(core: Core, viewer: Viewer, do: str, **args: Any) -> Any:
+    """A question, as the console asks it."""
+    answer = await Answers(core).answer(Question(1, do, viewer, args))
+    return json.loads(json.dumps(answer, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value)
+
+
+async def test_a_hot_reading_becomes_a_recorded_alarm_that_an_officer_acknowledges(tmp_path: Path) -> None:
+    """Sensor, spool, broker, journal, detection, book, record: and the same reading is in the store."""
+    async with chain(tmp_path) as (core, hand):
+        now_us = wall_us()
+        await hand.offer(Reading("t1", now_us - 1_000_000, 24.0), Reading("t1", now_us, 61.25))
+        await until(lambda: core.watch.recorder.number >= 1, 10, "an alarm is recorded")
+        alarms = (await ask(core, OFFICER, "alarms"))["alarms"]
+        (fire,) = [alarm for alarm in alarms if alarm["cls"] == "fire"]
+        assert (fire["point"], fire["value"], fire["unit"], fire["test"]) == ("p1", 61.25, "school", False)
+        after = await ask(core, OFFICER, "acknowledge", alarm=fire["id"], version=fire["version"])
+        assert (after["state"], after["acknowledged_by"]) == ("acknowledged", "0417")
+
+        async def is_stored() -> bool:
+            return await core.store.count(None) == 2
+
+        await until(is_stored, 10, "both readings are stored")
+        history = await ask(core, OFFICER, "history", point="p1", from_us=0, to_us=now_us + 1, max_points=10)
+        assert history["value"] == [24.0, 61.25]
+        await until(lambda: core.balances().residue == 0, 10, "everything is accounted for")
+
+
+async def test_nobody_reads_or_acts_beyond_units_and_roles(tmp_path: Path) -> None:
+    """Another unit's alarm does not exist, a viewer acknowledges nothing, an unknown question is refused."""
+    async with chain(tmp_path) as (core, hand):
+        await hand.offer(Reading("t1", wall_us(), 80.0))
+        await until(lambda: core.watch.recorder.number >= 1, 10, "an alarm is recorded")
+        (fire,) = [a for a in (await ask(core, OFFICER, "alarms"))["alarms"] if a["cls"] == "fire"]
+        assert (await ask(core, ELSEWHERE, "alarms"))["alarms"] == []
+        assert await ask(core, ELSEWHERE, "points") == []
+        assert (await ask(core, ELSEWHERE, "status"))["gateways"] == []
+        nobody = Viewer("0001", frozenset({Role.VIEWER}), None)
+        for viewer, do, args, code in (
+            (ELSEWHERE, "acknowledge", {"alarm": fire["id"], "version": fire["version"]}, "unknown"),
+            (nobody, "acknowledge", {"alarm": fire["id"], "version": fire["version"]}, "forbidden"),
+            (OFFICER, "acknowledge", {"alarm": fire["id"], "version": fire["version"] + 7}, "stale"),
+            (OFFICER, "acknowledge", {"alarm": fire["id"]}, "invalid"),
+            (ELSEWHERE, "history", {"point": "p1", "from_us": 0, "to_us": 1}, "unknown"),
+            (OFFICER, "history", {"point": "p1", "from_us": 5, "to_us": 1}, "invalid"),
+            (OFFICER, "discovered", {}, "forbidden"),
+            (OFFICER, "deadletters", {}, "forbidden"),
+            (ENGINEER, "start_fire", {}, "unavailable"),
+            (ENGINEER, "drop_tables", {}, "invalid"),
+        ):
+            with pytest.raises(Refused) as refused:
+                await ask(core, viewer, do, **args)
+            assert refused.value.code == code, (do, args)
+        (still,) = [a for a in (await ask(core, OFFICER, "alarms"))["alarms"] if a["cls"] == "fire"]
+        assert still["state"] == "unacknowledged"
+
+
+async def test_an_accepted_name_brings_its_past_with_it(tmp_path: Path) -> None:
+    """An unbound name is dead-lettered and discovered; once accepted its readings are history."""
+    async with chain(tmp_path) as (core, hand):
+        now_us = wall_us()
+        await hand.offer(*(Reading("new", now_us + i, 20.0 + i) for i in range(5)))
+        await until(lambda: len(core.registry.names.all()) == 1, 10, "the name is discovered")
+
+        async def is_aside() -> bool:
+            letters = await ask(core, ENGINEER, "deadletters", limit=10)
+            return [letter["reason"] for letter in letters] == ["unknown_point"]
+
+        await until(is_aside, 10, "the record is dead-lettered")
+        (name,) = await ask(core, ENGINEER, "discovered")
+        assert (name["gateway"], name["name"], name["uom"]) == ("gw-1", "new", "degC")
+        await ask(
+            core,
+            ENGINEER,
+            "accept",
+            gateway="gw-1",
+            name="new",
+            point="p2",
+            quantity="temperature",
+            uom="degC",
+        )
+        point = core.registry.by_id("p2")
+        assert point is not None
+
+        async def is_history() -> bool:
+            return await core.store.count(point) == 5
+
+        await until(is_history, 10, "its past is in the store")
+        await hand.offer(Reading("new", now_us + 100, 26.0))
+        await until(lambda: core.latest.of(point.index) is not None, 10, "it is live")
+
+
+async def test_a_fire_event_of_an_unregistered_point_sounds_at_once(tmp_path: Path) -> None:
+    """Nobody registered the call point; whoever pressed it is heard all the same."""
+    async with chain(tmp_path) as (core, hand):
+        await hand.offer(Event("call-point-9", wall_us(), What.FIRE))
+        await until(lambda: core.watch.recorder.number >= 1, 10, "an alarm is recorded")
+        (fire,) = (await ask(core, OFFICER, "alarms"))["alarms"]
+        assert (fire["point"], fire["cls"], fire["gateway"]) == ("gw-1/call-point-9", "fire", "gw-1")
+
+
+async def test_a_full_journal_gives_up_history_but_never_an_alarm(tmp_path: Path) -> None:
+    """With a store that takes nothing, its oldest telemetry is shed, counted, and detection goes on."""
+    async with chain(tmp_path) as (core, hand):
+
+        async def refuse(_rows: Any) -> Any:
+            await asyncio.Event().wait()
+
+        core.store.write = refuse  # type: ignore[method-assign,assignment]
+        begun_us = wall_us()
+        step = 0
+        while not any(balance.shed for balance in core.balances().store):
+            await hand.offer(*(Reading("t1", begun_us + step * 4_000 + i, 20.0) for i in range(4_000)))
+            step += 1
+            assert step < 2_000, "the journal never filled up"
+        assert core.journal.first(Lane.ALARM) == 1
+        await hand.offer(Event("t1", wall_us(), What.FIRE))
+        await until(lambda: core.watch.recorder.number >= 1, 10, "detection goes on")
+        (balance,) = core.balances().store
+        assert balance.shed["store_down"] > 0
+        await until(lambda: core.balances().residue == 0, 15, "what was given up is accounted for")
+
+
+async def test_a_core_that_starts_again_says_nothing_twice(tmp_path: Path) -> None:
+    """The book, the record and the cursors are as they were; the same alarm is not raised again."""
+    async with chain(tmp_path) as (core, hand):
+        await hand.offer(Reading("t1", wall_us(), 70.0))
+        await until(lambda: core.watch.recorder.number >= 1, 10, "an alarm is recorded")
+        before = core.watch.recorder.number
+        fires = [a.id for a in core.watch.book.alarms(OFFICER) if a.cls == "fire"]
+    again = await Core.open(settings(tmp_path, Broker()))
+    assert again.watch.recorder.number == before
+    assert [a.id for a in again.watch.book.alarms(OFFICER) if a.cls == "fire"] == fires
+    await again.store.aclose()
+    await again.deadletter.aclose()
+    again.journal.close()
