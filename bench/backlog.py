@@ -1,7 +1,7 @@
 """How fast a backlog of gateways reaches the series store, against a raw sender to the same database.
 
-The backlog: records of 100 readings (one sweep of a gateway's 100 points) waiting at 20 gateways that speak the
-real wire, drained through Mosquitto, the core's synced journal and its detection into InfluxDB. The raw
+The backlog: records of 100 readings (one sweep of a gateway's 100 points) waiting at 20 gateways that speak
+the real wire, drained through Mosquitto, the core's synced journal and its detection into InfluxDB. The raw
 sender writes the same readings as bodies of 20,000 lines made beforehand, over two connections, and does
 nothing else. Each run has databases of its own; the time ends when the last reading is in the database.
 """
@@ -153,9 +153,7 @@ async def _send_raw(folder: Path, bodies: list[bytes], readings: int) -> float:
         return took_s
 
 
-async def _drain(
-    folder: Path, sweeps: int, begin_us: int, tell: Progress
-) -> tuple[float, dict[str, Share]]:
+async def _drain(folder: Path, sweeps: int, begin_us: int, tell: Progress) -> tuple[float, dict[str, Share]]:
     """Seconds until the database has everything, and what each process used meanwhile per reading."""
     gateways = names()
     readings = sweeps * GATEWAYS * POINTS

@@ -13,9 +13,14 @@ Verdict = Literal["holds", "misses"]
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure, measured once or more; ``runs`` are in the order of measuring."""
+    """One figure, measured once or more.
+
+    ``runs`` are in the order of measuring; ``spread`` stands in for them when they cannot tell it (a
+    percentile of everything, and of parts of it).
+    """
 
     runs: Sequence[float]
+    spread: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -28,10 +33,11 @@ class Figure:
 
     def as_json(self) -> dict[str, Any]:
         """Median, spread, and every run."""
+        spread = [*self.runs, *self.spread]
         return {
             "median": rounded(self.median),
-            "min": rounded(min(self.runs)),
-            "max": rounded(max(self.runs)),
+            "min": rounded(min(spread)),
+            "max": rounded(max(spread)),
             "runs": [rounded(run) for run in self.runs],
         }
 

@@ -156,7 +156,9 @@ async def discovered(session: Signed, core: Line) -> Response:
 
 async def accept(session: Signed, core: Line, what: Annotated[Accept, Depends(body(Accept))]) -> Response:
     """Register a discovered name as a point; its dead letters are replayed into history."""
-    return _json(await core.request("accept", session.viewer, **what.model_dump()))
+    # On the core's socket "id" is the number of the request.
+    fields = what.model_dump()
+    return _json(await core.request("accept", session.viewer, point=fields.pop("id"), **fields))
 
 
 async def deadletters(

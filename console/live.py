@@ -31,7 +31,7 @@ from fengsui.viewer import Role, Viewer
 
 log = structlog.get_logger("console.live")
 
-HELD = 5_000
+HELD = 1_000
 """Alarm events held for pages that resume."""
 
 QUEUE = 2_000
@@ -390,7 +390,7 @@ class Hub:
         oldest = self.number - len(self._events)
         if self.number < 0:
             pass  # no snapshot of the core yet; it goes to every page when it comes
-        elif after is not None and oldest <= after <= self.number:
+        elif after is not None and max(oldest, self.number - QUEUE // 2) <= after <= self.number:
             for event in self._events:
                 if event.number > after and viewer.sees(event.unit):
                     client.alarm(event.text)

@@ -18,10 +18,9 @@ import secrets
 import shutil
 import struct
 import zlib
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +43,9 @@ from fengsui.wire import (
 
 _ENTRY = struct.Struct("<QIB")
 _RECENT_BYTES = 32 << 20
+_ENTRY_BYTES = 200
+"""What an entry takes in memory beside its record."""
+_MOST_ENTRIES = 5_000
 _RECENT_CRCS = 1 << 14
 _SPOOLS_KEPT = 4
 
@@ -117,8 +119,8 @@ class _Lane:
         self.log: Log
         self.accounts: dict[str, dict[int, Account]] = {}
         self.journalled: dict[str, int] = {}
-        self.crcs: dict[tuple[str, int, int], int] = {}
-        self.recent: deque[Entry] = deque()
+        self.crcs: OrderedDict[tuple[str, int, int], int] = OrderedDict()
+        self.recent: list[Entry] = []
         self.recent_bytes = 0
         self.unsynced: list[Entry] = []
         self.committed = 0
@@ -161,7 +163,7 @@ class _Lane:
                 account.received += account.marks.add(header.seq, header.seq)
                 self.crcs[entry.gateway, header.spool, header.seq] = header.crc
                 while len(self.crcs) > _RECENT_CRCS:
-                    del self.crcs[next(iter(self.crcs))]
+                    self.crcs.popitem(last=False)
             if header.kind == Kind.SHED:
                 self._close(account, header, entry.record)
         self.journalled[entry.gateway] = self.journalled.get(entry.gateway, 0) + entry.readings
@@ -181,12 +183,16 @@ class _Lane:
         """What was offered is synced: from now on readers see it."""
         if self.unsynced:
             self.committed = self.unsynced[-1].n
-        for entry in self.unsynced:
-            self.recent.append(entry)
-            self.recent_bytes += len(entry.record)
+        self.recent += self.unsynced
+        self.recent_bytes += sum(map(_size, self.unsynced))
         self.unsynced.clear()
-        while self.recent and self.recent_bytes > _RECENT_BYTES:
-            self.recent_bytes -= len(self.recent.popleft().record)
+        if self.recent_bytes > _RECENT_BYTES:
+            drop, kept = 0, self.recent_bytes
+            while kept > _RECENT_BYTES * 3 // 4:
+                kept -= _size(self.recent[drop])
+                drop += 1
+            del self.recent[:drop]
+            self.recent_bytes = kept
 
 
 class Journal:
@@ -377,7 +383,8 @@ class Journal:
     async def _read_lane(self, state: _Lane, number: int, max_readings: int) -> list[Entry]:
         recent = state.recent
         if recent and number >= recent[0].n:
-            found: Iterable[Entry] = islice(recent, number - recent[0].n, None)
+            begin = number - recent[0].n
+            found = recent[begin : begin + _MOST_ENTRIES]
         else:
             chunk = await asyncio.to_thread(state.log.read, number, max_bytes=1 << 20)
             for damage in chunk.damage:
@@ -451,6 +458,10 @@ def _closes_more(marks: Marks, header: Header, record: bytes) -> bool:
     if header.kind != Kind.SHED or (shed := _shed_of(header, record)) is None:
         return False
     return marks.count(shed.first, shed.last) < shed.last - shed.first + 1
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.record) + _ENTRY_BYTES
 
 
 def _entry(number: int, lane: Lane, payload: bytes) -> Entry:

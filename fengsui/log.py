@@ -254,6 +254,9 @@ class Log:
 
     def release(self, upto: int) -> None:
         """Give back the space of whole segments whose records are all numbered ``upto`` or less."""
+        if self._open_size >= self._segment_bytes and upto + 1 == self._next:
+            with contextlib.suppress(LogNoSpace):
+                self.roll()  # one group may have outgrown a segment, and even the quota
         while len(self._segments) > 1 and self._segments[1].first <= upto + 1:
             self.drop_oldest()
 

@@ -1,9 +1,10 @@
-"""The MQTT connection both sides use: aiomqtt for the protocol's life, paho's own client for the hot path.
+"""The MQTT connection both sides use: aiomqtt for the protocol's life, our own packets on the hot path.
 
-MQTT 3.1.1, QoS 1, ``TCP_NODELAY``. Three things aiomqtt 2.5 does not offer are taken from the paho client
-inside it (pinned, and held by a contract test): publishing without waiting for the PUBACK (a PUBACK means
-nothing here), receiving everything one wake-up brought in one go, and acknowledging by hand. Reading pauses
-while the inbox is full, so that a flood waits in TCP and not in memory.
+MQTT 3.1.1, QoS 1, ``TCP_NODELAY``. aiomqtt connects, subscribes, pings and notices the end; PUBLISH and
+PUBACK, which are all the traffic there is, are taken from the socket in bulk and written in bulk, once per
+turn of the event loop, past the paho client inside it (its private names are pinned, and held by a contract
+test). A PUBACK to us means nothing and is dropped. Reading pauses while the inbox is full, so that a flood
+waits in TCP and not in memory.
 """
 
 from __future__ import annotations
@@ -13,11 +14,22 @@ import contextlib
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import paho.mqtt.client as paho
+
+from fengsui.packets import (
+    PUBACK,
+    Message,
+    decode_publish,
+    encode_pubacks,
+    encode_publish,
+    find_packet,
+    is_publish,
+)
 
 if TYPE_CHECKING:
     from fengsui.settings import Broker
@@ -26,21 +38,11 @@ Disconnected = aiomqtt.MqttError
 """The connection is gone or was refused; connect again after a pause (``Backoff``)."""
 
 _INBOX = 2_000
-_READS_PER_WAKE = 256
+_RECV_BYTES = 64 * 1024
+_MAX_MID = 65_535
 _GRANTED = (1, 2)
-
-
-class Message:
-    """A message as it came; ``topic`` is text, ``payload`` bytes."""
-
-    __slots__ = ("mid", "payload", "qos", "retained", "topic")
-
-    def __init__(self, topic: str, payload: bytes, qos: int, mid: int, retained: bool) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.qos = qos
-        self.mid = mid
-        self.retained = retained
+_CONNECT_S = 2.0
+"""For TCP alone: while a link is cut, an attempt must end soon or it outlasts the cut."""
 
 
 class Connection:
@@ -50,11 +52,22 @@ class Connection:
         self._client = client
         self._paho: paho.Client = client._client
         self._loop = asyncio.get_running_loop()
+        self._manual_ack = manual_ack
         self._inbox: list[Message] = []
         self._arrived = asyncio.Event()
         self._reading = True
+        self._data = b""
+        self._at = 0
+        self._out = bytearray()
+        self._mid = 0
         self._paho.manual_ack_set(manual_ack)
         self._paho.on_message = self._take
+        self._tell_aiomqtt = self._paho.on_disconnect
+        self._paho.on_disconnect = self._lost
+        self._paho.connect_timeout = _CONNECT_S
+        # paho reads what we have already taken from the socket before it reads the socket
+        self._receive = self._paho._sock_recv
+        self._paho._sock_recv = self._read_ahead  # type: ignore[method-assign,assignment]
 
     def start(self) -> None:
         """Read by our own callback from now on: many packets per wake-up."""
@@ -81,9 +94,9 @@ class Connection:
         Raises:
             Disconnected: The connection is gone.
         """
-        info = self._paho.publish(topic, payload, qos=1)
-        if info.rc != paho.MQTT_ERR_SUCCESS:
-            raise Disconnected(f"cannot publish: {paho.error_string(info.rc)}")
+        self._check_alive()
+        self._mid = self._mid % _MAX_MID + 1
+        self._write(encode_publish(topic, payload, self._mid))
 
     async def receive(self) -> list[Message]:
         """Everything that has arrived since the last call; waits for at least one message.
@@ -100,25 +113,46 @@ class Connection:
             self._resume()
         return messages
 
-    def acknowledge(self, message: Message) -> None:
-        """Tell the broker that a message's effect is durable (only with ``manual_ack``)."""
-        self._paho.ack(message.mid, message.qos)
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Tell the broker that these messages' effect is durable (only with ``manual_ack``)."""
+        self._write(encode_pubacks([message.mid for message in messages if message.qos]))
 
     async def wait_closed(self) -> None:
         """Return when the connection is gone."""
         with contextlib.suppress(Disconnected):
             await asyncio.shield(self._client._disconnected)
 
+    def flush(self) -> None:
+        """Hand what is to be sent to the socket now."""
+        data, self._out = self._out, bytearray()
+        if data:
+            packet = {"command": 0, "mid": 0, "qos": 1, "pos": 0, "to_process": len(data), "packet": data}
+            self._paho._out_packet.append(packet | {"info": None})  # type: ignore[arg-type]
+            self._paho.loop_write()
+
     def _check_alive(self) -> None:
         gone = self._client._disconnected
         if gone.done():
             raise Disconnected("the connection to the broker is gone") from gone.exception()
 
+    def _write(self, data: bytes) -> None:
+        if not self._out:
+            self._loop.call_soon(self.flush)
+        self._out += data
+
+    def _lost(self, *told: Any) -> None:
+        """An end before the CONNACK, for which aiomqtt would wait out its time-out."""
+        if not self._client._connected.done():
+            self._client._connected.set_exception(Disconnected("the broker hung up at once"))
+        elif self._tell_aiomqtt is not None:
+            self._tell_aiomqtt(*told)
+
     def _take(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        """What paho read by itself: a queued message that came right behind the CONNACK."""
         try:
             topic = message.topic
         except UnicodeDecodeError:
-            topic = ""  # nobody's topic: refused like any other that is not the contract's
+            topic = ""
         self._inbox.append(Message(topic, bytes(message.payload), message.qos, message.mid, message.retain))
         self._arrived.set()
 
@@ -126,29 +160,66 @@ class Connection:
         found = self._paho.socket()
         return found if isinstance(found, socket.socket) else None
 
+    def _read_ahead(self, count: int) -> bytes:
+        if self._at == len(self._data):
+            return self._receive(count)
+        taken = self._data[self._at : self._at + count]
+        self._at += len(taken)
+        return taken
+
     def _read(self) -> None:
-        for _ in range(_READS_PER_WAKE):
-            before = len(self._inbox)
-            try:
-                result = self._paho.loop_read()
-            except Exception as error:  # noqa: BLE001  paho raises what it likes on a malformed packet
-                self._fail(error)
-                return
-            if result != paho.MQTT_ERR_SUCCESS:
-                return
-            if len(self._inbox) >= _INBOX:
-                self._pause()
-                return
-            if len(self._inbox) == before and not self._has_buffered():
-                return
+        """What one wake-up brought: every whole packet of it."""
+        try:
+            more = True
+            while more and self._reading:
+                more = self._fill()
+                self._take_packets()
+        except Exception as error:  # noqa: BLE001  paho raises what it likes on a malformed packet
+            if not self._client._disconnected.done():
+                self._client._disconnected.set_exception(
+                    Disconnected(f"the broker's stream broke: {error!r}")
+                )
 
-    def _fail(self, error: Exception) -> None:
-        if not self._client._disconnected.done():
-            self._client._disconnected.set_exception(Disconnected(f"the broker's stream broke: {error!r}"))
-
-    def _has_buffered(self) -> bool:
+    def _fill(self) -> bool:
+        """Take from the socket what is there; whether there may be more that no wake-up will tell of."""
+        if self._paho._in_packet["command"]:  # begun before we took over
+            self._paho.loop_read()
+            return False
+        try:
+            data = self._receive(_RECV_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        self._data = self._data[self._at :] + data if data else b""
+        self._at = 0
+        if not data:
+            self._paho.loop_read()  # finds the same end, and tells aiomqtt of it
+            return False
+        self._paho._last_bytes_received = time.monotonic()
         sock = self._socket()
         return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+    def _take_packets(self) -> None:
+        acks: list[int] = []
+        while self._at < len(self._data) and (found := find_packet(self._data, self._at)) is not None:
+            first = self._data[self._at]
+            if is_publish(first):
+                message = decode_publish(self._data, self._at, *found)
+                self._inbox.append(message)
+                if message.qos and not self._manual_ack:
+                    acks.append(message.mid)
+                self._at = found[1]
+            elif first == PUBACK:
+                self._at = found[1]
+            else:
+                self._paho.loop_read()  # exactly this packet
+        if acks:
+            self._write(encode_pubacks(acks))
+        if self._inbox:
+            self._arrived.set()
+            if len(self._inbox) >= _INBOX:
+                self._pause()
 
     def _pause(self) -> None:
         sock = self._socket()
@@ -157,10 +228,10 @@ class Connection:
             self._reading = False
 
     def _resume(self) -> None:
+        self._reading = True
         sock = self._socket()
         if sock is not None:
             self._loop.add_reader(sock, self._read)
-            self._reading = True
 
 
 @contextlib.asynccontextmanager
@@ -196,7 +267,10 @@ async def connect(
     connection = Connection(client, manual_ack=manual_ack)
     async with client:
         connection.start()
-        yield connection
+        try:
+            yield connection
+        finally:
+            connection.flush()
 
 
 class Backoff:

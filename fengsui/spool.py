@@ -436,7 +436,7 @@ class Spool:
         while seq <= last:
             chunk = state.log.read(seq, max_bytes=4 << 20)
             readings += sum(_held(n, p).readings for n, p in chunk.records if first <= n <= last)
-            seq = chunk.next
+            seq = max(chunk.next, seq + 1)  # a file that somebody deleted gives nothing
         inside = [t.shed for t in state.tombstones if first <= t.seq <= last]
         before = [t.shed for t in state.tombstones if t.shed.last == first - 1 and t.shed.reason == "quota"]
         for shed in before:

@@ -80,6 +80,8 @@ class LaneSender:
         """Take the server's word; return seqs to be set aside as ``refused``."""
         if committed.epoch < self.epoch:
             return []
+        if committed.epoch > self.epoch > 0:  # the server listens anew: what was on its way to it is lost
+            self._again = sorted(self._sent_at)
         self.epoch = committed.epoch
         self.is_answered = True
         self.is_known = True
@@ -90,7 +92,6 @@ class LaneSender:
             self._progress_at = now_s
             self._timeout_s = CONFIRM_S[self.lane]
             self._window *= 2
-            self._again = [seq for seq in self._again if seq > self.upto]
             self._arrived = {seq for seq in self._arrived if seq > self.upto}
             self._mended = {seq: n for seq, n in self._mended.items() if seq > self.upto}
         self._window = max(1, min(self._window, committed.window, MOST_WINDOW))
@@ -138,6 +139,7 @@ class LaneSender:
         if not self._sent_at or self.wait_s(now_s) > 0:
             return False
         self.is_silent = True
+        self.epoch = 0  # whoever speaks next is the server
         self._again = sorted(seq for seq, at in self._sent_at.items() if now_s - at >= self._timeout_s)
         self._progress_at = now_s
         self._timeout_s = min(MOST_CONFIRM_S, self._timeout_s * self._random.uniform(1.5, 2.0))
@@ -148,11 +150,12 @@ class LaneSender:
 
     def _mend(self, missing: list[tuple[int, int]], now_s: float) -> list[int]:
         """Free what has arrived beyond the holes, queue what is in them."""
-        known = missing[-1][1] if missing else self.upto
+        known = missing[-1][1] + 1 if missing else self.upto  # a hole ends where something has arrived
         for seq in [seq for seq in self._sent_at if seq <= known and not _is_in(seq, missing)]:
             del self._sent_at[seq]
             if seq > self.upto:
                 self._arrived.add(seq)
+        self._again = [seq for seq in self._again if seq in self._sent_at]
         for seq in [seq for seq in self._arrived if _is_in(seq, missing)]:
             self._arrived.discard(seq)  # a young hole, not named before
             self._sent_at[seq] = now_s - _HOLE_PAUSE_S

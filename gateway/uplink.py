@@ -18,7 +18,8 @@ import structlog
 
 from fengsui import topics
 from fengsui.model import Lane
-from fengsui.mqtt import Backoff, Connection, Disconnected, Message, connect
+from fengsui.mqtt import Backoff, Connection, Disconnected, connect
+from fengsui.packets import Message
 from fengsui.settings import Broker
 from fengsui.spool import Held, Spool, SpoolFull
 from fengsui.wire import UNREADABLE, Committed, Hello, encode_record, spool_text
@@ -27,6 +28,8 @@ from gateway.lane import LaneSender
 HEARTBEAT_S = 20.0
 _ASK_AGAIN_S = {Lane.ALARM: 1.0, Lane.TELEMETRY: 5.0}
 _READ_PER_RECORD = 4096
+_MOST_PAUSE_S = {Lane.ALARM: 1.0, Lane.TELEMETRY: 30.0}
+"""Between attempts to connect: a fire behind a cut link sounds within 2 s of its return (R76)."""
 _IDENTIFIER = {Lane.ALARM: "{}-alarm", Lane.TELEMETRY: "{}"}
 
 log = structlog.get_logger()
@@ -77,7 +80,7 @@ class Uplink:
                 tasks.create_task(self._serve(lane), name=f"uplink.{lane}")
 
     async def _serve(self, lane: Lane) -> None:
-        backoff = Backoff()
+        backoff = Backoff(most_s=_MOST_PAUSE_S[lane])
         while True:
             try:
                 async with connect(
@@ -93,6 +96,7 @@ class Uplink:
                     self.faults[f"link_{lane}"] = reason
                     log.warning("uplink.disconnected", lane=lane, reason=reason)
             if self.senders[lane].is_answered:
+                self.senders[lane].is_answered = False
                 backoff.reset()
             await asyncio.sleep(backoff.pause_s())
 

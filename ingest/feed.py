@@ -1,7 +1,7 @@
 """The journal, decoded once for both readers.
 
-Detection and the store follow the journal with cursors of their own; while both are near its end they ask for
-the same entries, and get the same decoded arrays.
+Detection and the store follow the journal with cursors of their own. Who comes second to an entry gets the
+chunk that the first one had decoded from there on, so while both are near its end they go by the same chunks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from fengsui.model import Lane
 from ingest.decode import Decoded, Decoder
 
 CHUNK_READINGS = 5_000
-_KEPT = 32
+_KEPT = 128
+"""Chunks, so that a store up to 640,000 readings behind has nothing decoded again; 45 MB at most of arrays."""
 
 
 class Feed:
@@ -31,17 +32,20 @@ class Feed:
         self._journal = journal
         self._decoder = decoder
         self._first_seen = first_seen
-        self._kept: OrderedDict[tuple[Lane, int, int], Decoded] = OrderedDict()
+        self._kept: OrderedDict[tuple[Lane, int], Decoded] = OrderedDict()
 
     async def read(self, cursor: Cursor) -> Decoded:
         """What follows a cursor: up to ``CHUNK_READINGS`` of one lane, the alarm lane first; waits for it."""
+        end = self._journal.end()
+        for lane in (Lane.ALARM, Lane.TELEMETRY):
+            if cursor[lane] < end[lane]:
+                kept = self._kept.get((lane, cursor[lane] + 1))
+                if kept is not None:
+                    return kept
+                break
         entries = await self._journal.read(cursor, max_readings=CHUNK_READINGS)
-        key = (entries[0].lane, entries[0].n, entries[-1].n)
-        kept = self._kept.get(key)
-        if kept is not None:
-            return kept
         decoded = self._decoder.decode(entries)
-        self._kept[key] = decoded
+        self._kept[entries[0].lane, entries[0].n] = decoded
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         self._first_seen(decoded)

@@ -91,6 +91,7 @@ class Gateways:
                     "first": reported.first,
                     "next": balance.next,
                     "upto": account.marks.upto,
+                    "committed": balance.committed,
                     "waiting": balance.waiting,
                     "shed": account.shed,
                     "lost": account.lost,

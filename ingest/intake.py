@@ -22,7 +22,8 @@ from fengsui import topics
 from fengsui.journal import Journal, Offer
 from fengsui.log import LogFull, LogNoSpace
 from fengsui.model import Lane
-from fengsui.mqtt import Backoff, Connection, Disconnected, Message, connect
+from fengsui.mqtt import Backoff, Connection, Disconnected, connect
+from fengsui.packets import Message
 from fengsui.runtime import MACHINE, Timepiece
 from fengsui.settings import Broker
 from fengsui.wire import (
@@ -114,6 +115,7 @@ class Intake:
         self._due: dict[Lane, dict[tuple[str, int], _Due]] = {lane: {} for lane in Lane}
         self._enough: dict[str, int] = {}
         self._connections: dict[Lane, Connection] = {}
+        self._epochs = dict.fromkeys(Lane, 1)
         self._greetings: dict[Lane, asyncio.Queue[tuple[str, Hello]]] = {
             lane: asyncio.Queue(maxsize=1_000) for lane in Lane
         }
@@ -174,6 +176,7 @@ class Intake:
         async def turns(connection: Connection) -> None:
             await connection.subscribe(*listened[lane])
             self._connections[lane] = connection
+            await self._announce(lane)
             if len(self._connections) == len(Lane):
                 self.is_listening.set()
             log.info("intake.listening", lane=lane)
@@ -280,6 +283,13 @@ class Intake:
 
     # answers
 
+    async def _announce(self, lane: Lane) -> None:
+        """Tell every gateway that this lane is listened to anew: what was sent meanwhile comes again now."""
+        self._epochs[lane] = self._clock.wall_us() // 1000
+        async with self._locks[lane]:
+            for gateway, spools in self._journal.accounts(lane).items():
+                self._answer(lane, gateway, next(reversed(spools)))
+
     def _answer_if_due(self, lane: Lane, gateway: str, spool: int) -> None:
         half = max(1, self._window // 2)
         enough = 1 if lane is Lane.ALARM else self._enough.get(gateway, half)
@@ -297,7 +307,9 @@ class Intake:
         due.holes = {first: due.holes.get(first, now_s) for first, _ in missing}
         while missing and now_s - due.holes[missing[-1][0]] < HOLE_S:
             missing.pop()  # young; but one before an old one is named: what is not named there has arrived
-        committed = Committed(spool_text(spool), lane, marks.upto, missing[:100], self._window)
+        committed = Committed(
+            spool_text(spool), lane, marks.upto, missing[:100], self._window, self._epochs[lane]
+        )
         due.records, due.since_s = 0, now_s
         connection = self._connections.get(lane)
         if connection is None:
@@ -378,8 +390,7 @@ class Intake:
             for at in range(0, len(messages), _TURN):
                 turn = messages[at : at + _TURN]
                 await self._plain_turn(connection, turn)
-                for message in turn:
-                    connection.acknowledge(message)
+                connection.acknowledge(turn)
 
     async def _plain_turn(self, connection: Connection, messages: list[Message]) -> None:
         now_us = self._clock.wall_us()

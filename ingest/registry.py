@@ -159,6 +159,11 @@ class Registry:
         """The point of this id."""
         return self._inventory.by_id.get(id_)
 
+    def building_name(self, id_: str) -> str:
+        """What people call a building; its id when nobody has named it."""
+        building = self._inventory.buildings.get(id_)
+        return building.name if building is not None else id_
+
     async def refresh(self) -> bool:
         """Take over what another process changed; whether there was anything. Cheap enough for every second.
 

@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
                 print("{gateway:<20} {name:<30} {count:>8} {value} {uom}".format_map(found))
         case _:
             fields = {field: getattr(args, field) for field in _ACCEPTED}
+            fields["point"] = fields.pop("id")  # on the socket "id" is the number of the question
             point = _ask(args.data, viewer, "accept", gateway=args.gateway, name=args.name, **fields)
             print(f"registered {point['id']}; what came before is being delivered")
     return 0

@@ -5,20 +5,22 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
+from alerting.alarms.lifecycle import Alarm
 from alerting.errors import AlarmRefused
+from alerting.watch import Watch
 from fengsui.viewer import Action, Viewer
-from ingest.deadletter import DeadLetterForbidden, DeadLetterUnavailable
+from ingest.deadletter import DeadLetter, DeadLetterForbidden, DeadLetterUnavailable
+from ingest.intake import Intake
 from ingest.inventory import RowsRefused
-from ingest.registry import RegistryForbidden, RegistryUnavailable
-from ingest.store.base import PointHidden, StoreError
+from ingest.registry import Registry, RegistryForbidden, RegistryUnavailable
+from ingest.store.base import PointHidden, SeriesStore, StoreError
+from server.config import Settings
+from server.latest import LatestReadings
 from server.local import Question, Refused
-
-if TYPE_CHECKING:
-    from server.app import Core
 
 MAX_POINTS = 1_000
 MAX_HISTORY = 5_000
@@ -68,10 +70,34 @@ class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
 
+class Asked(Protocol):
+    """What of a running core the questions are about."""
+
+    settings: Settings
+    watch: Watch
+    registry: Registry
+    store: SeriesStore
+    latest: LatestReadings
+    deadletter: DeadLetter
+    intake: Intake
+
+    def status(self, viewer: Viewer) -> dict[str, Any]:
+        """What is shown of the core."""
+
+    def named(self, alarm: Alarm) -> Alarm:
+        """The alarm as a person reads it."""
+
+    def replay_soon(self, gateway: str, name: str) -> None:
+        """Deliver what was put aside while this name was unknown."""
+
+    async def reply_of(self, nonce: str, timeout_s: float) -> str:
+        """What a gateway answered to a command."""
+
+
 class Answers:
     """Answers the local socket's questions out of a running core."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Asked) -> None:
         self._core = core
         self._table: dict[str, tuple[Action, type[Any], Callable[[Viewer, Any], Awaitable[Any]]]] = {
             "alarms": (Action.READ, _Nothing, self._alarms),
@@ -117,13 +143,16 @@ class Answers:
 
     async def _alarms(self, viewer: Viewer, _args: _Nothing) -> dict[str, Any]:
         watch = self._core.watch
-        return {"number": watch.recorder.number, "alarms": watch.book.alarms(viewer)}
+        return {
+            "number": watch.recorder.number,
+            "alarms": [self._core.named(alarm) for alarm in watch.book.alarms(viewer)],
+        }
 
     async def _acknowledge(self, viewer: Viewer, args: _Version) -> Any:
-        return await self._core.watch.acknowledge(viewer, args.alarm, args.version)
+        return self._core.named(await self._core.watch.acknowledge(viewer, args.alarm, args.version))
 
     async def _reset(self, viewer: Viewer, args: _Version) -> Any:
-        return await self._core.watch.reset(viewer, args.alarm, args.version)
+        return self._core.named(await self._core.watch.reset(viewer, args.alarm, args.version))
 
     async def _history(self, viewer: Viewer, args: _History) -> dict[str, Any]:
         point = self._core.registry.seen_point(viewer, args.point)

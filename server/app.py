@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Engine
 
 import fengsui
+from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry as Told
 from alerting.detect.rules import RuleSet, default_rules, parse_rules
 from alerting.detect.snapshot import Cursor, Snapshots
@@ -204,7 +205,11 @@ class Core:
     # who is told
 
     def _tell(self, told: Told) -> None:
-        self.local.tell_alarm(told.alarm.number, told.recorded, told.alarm)
+        self.local.tell_alarm(told.alarm.number, told.recorded, self.named(told.alarm))
+
+    def named(self, alarm: Alarm) -> Alarm:
+        """The alarm as a person reads it: the building by its name. The record keeps the id."""
+        return msgspec.structs.replace(alarm, building=self.registry.building_name(alarm.building))
 
     def _tell_readings(self, batch: Batch) -> None:
         watched = [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from fengsui.settings import Broker, Secret
+from fengsui.errors import SettingsError
+from fengsui.settings import Broker, Secret, is_loopback
 
 
 class Embedded(
@@ -32,7 +35,28 @@ class Influx(
     org: str = ""
     username: str = ""
     secret: Secret | None = msgspec.field(name="secret_file", default=None)
+    ca_file: Path | None = None
+    """Authority that signed the server's certificate, PEM; none = the system's own."""
     timeout_s: Annotated[float, Meta(gt=0, le=120)] = 10.0
+
+    def __post_init__(self) -> None:
+        address = urlsplit(self.url)
+        if address.scheme == "http" and not is_loopback(address.hostname or ""):
+            raise ValueError(f"{self.url!r} is not this machine, so its url must begin with https://")
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """Whom to believe; None: the system's authorities.
+
+        Raises:
+            SettingsError: ``ca_file`` is missing or is no certificate.
+        """
+        if self.ca_file is None:
+            return None
+        try:
+            return ssl.create_default_context(cafile=str(self.ca_file))
+        except OSError as error:
+            raise SettingsError(self.ca_file, f"no usable certificate of an authority: {error}") from error
 
 
 class JournalSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

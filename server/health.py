@@ -29,29 +29,27 @@ async def core_faults(socket: Path) -> dict[str, str]:
     """The core's faults by key, in words, as its local socket tells them.
 
     Raises:
-        OSError, TimeoutError: No answer.
-        ValueError: The answer is none of a core.
+        OSError: No answer in time, or none that a core gives.
     """
     question = json.dumps({"id": 1, "do": "status", "viewer": _VIEWER}) + "\n"
     try:
         status = json.loads(await _first_line(socket, question))["ok"]
         return {fault["key"]: fault["text_en"] for fault in status["server"]["faults"]}
-    except (KeyError, TypeError) as error:
-        raise ValueError("the answer is none of a core") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConnectionError("the answer is none of a core") from error
 
 
 async def gateway_faults(socket: Path) -> list[str]:
     """The gateway's faults in words, as its local socket tells them.
 
     Raises:
-        OSError, TimeoutError: No answer.
-        ValueError: The answer is none of a gateway.
+        OSError: No answer in time, or none that a gateway gives.
     """
     try:
         status: dict[str, Any] = json.loads(await _first_line(socket))
         return [str(fault) for fault in status["hello"].get("faults", [])]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("the answer is none of a gateway") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConnectionError("the answer is none of a gateway") from error
 
 
 async def console_answers(host: str, port: int, certificate: Path | None = None) -> bool:
@@ -63,7 +61,7 @@ async def console_answers(host: str, port: int, certificate: Path | None = None)
         certificate: What it must show, to the letter; None: it speaks no TLS.
 
     Raises:
-        OSError, TimeoutError: No answer, or another certificate.
+        OSError: No answer in time, or another certificate.
     """
     tls = None
     if certificate is not None:

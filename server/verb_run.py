@@ -7,11 +7,8 @@ first start, and keeps the processes running until Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import fcntl
-import json
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,17 +20,16 @@ from fengsui.errors import UsageError
 from fengsui.runtime import Stop
 from server import broker, secrets
 from server.broker import Role, User
-from server.supervisor import Part, PartError, Supervisor
+from server.firststart import FENGSUI, PERSON, make_login, register
+from server.health import connects, console_answers, core_faults, gateway_faults
+from server.supervisor import Part, Supervisor
 
 SUMMARY = "run everything on this machine: broker, core, console, one gateway with simulated sensors"
 
 HOST = "127.0.0.1"
 GATEWAY = "gw-1"
 DEVICE = "device-1"
-PERSON = "duty"
-ROLES = ("officer", "engineer", "admin")
 _LONGEST_SOCKET = 100
-_FENGSUI = (sys.executable, "-m", "fengsui")
 
 
 class Ports(NamedTuple):
@@ -71,27 +67,34 @@ async def _serve(args: argparse.Namespace, stop: Stop) -> None:
             Part(
                 "broker",
                 [str(program), "-c", str(config)],
-                partial(_connects, ports.mqtt),
+                partial(connects, HOST, ports.mqtt),
                 note=f"mqtt://{HOST}:{ports.mqtt}",
             ),
             Part(
                 "core",
-                [*_FENGSUI, "core", "--config", str(folder / "core/core.toml")],
+                [*FENGSUI, "core", "--config", str(folder / "core/core.toml")],
                 partial(_core_answers, folder / "core/run/core.sock"),
             ),
             Part(
                 "console",
-                [*_FENGSUI, "console", "--config", str(folder / "console/console.toml")],
-                partial(_console_answers, ports.console),
+                [*FENGSUI, "console", "--config", str(folder / "console/console.toml")],
+                partial(console_answers, HOST, ports.console),
                 note=f"http://{HOST}:{ports.console}/",
-                prepare=partial(_make_login, folder / "console/console.toml", password),
+                prepare=partial(make_login, folder / "console/console.toml", password),
             ),
             Part(
                 "gateway",
-                [*_FENGSUI, "gateway", "run", "--config", str(folder / "gateway/gateway.toml")],
+                [*FENGSUI, "gateway", "run", "--config", str(folder / "gateway/gateway.toml")],
                 partial(_gateway_answers, folder / "gateway/gateway.sock"),
                 note="72 simulated rooms",
-                prepare=partial(_register_district, folder),
+                prepare=partial(
+                    register,
+                    folder / "core",
+                    folder / "gateway/district.yaml",
+                    "district",
+                    "--gateway",
+                    GATEWAY,
+                ),
             ),
         ]
 
@@ -205,70 +208,14 @@ def _port(name: str, wanted: int) -> int:
     raise UsageError(f"no free port on {HOST}")
 
 
-async def _fengsui(*arguments: str, stdin: str = "") -> bytes:
-    """Run another verb to its end; its output."""
-    process = await asyncio.create_subprocess_exec(
-        *_FENGSUI,
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    out, err = await process.communicate(stdin.encode())
-    if process.returncode != 0:
-        raise PartError(f"`fengsui {arguments[0]}` failed: {err.decode(errors='replace').strip()[-2_000:]}")
-    return out
-
-
-async def _make_login(config: Path, password: str) -> None:
-    """Give the person of this start a new password; who is signed in with an old one is signed out."""
-    roles = [argument for role in ROLES for argument in ("--role", role)]
-    await _fengsui("console", "--config", str(config), "user", "add", PERSON, *roles, stdin=password + "\n")
-
-
-async def _register_district(folder: Path) -> None:
-    """At the first start, register the simulated points; later starts keep what people made of them."""
-    registered = folder / "gateway/district.yaml"
-    if registered.exists():
-        return
-    new = registered.with_suffix(".new.yaml")
-    new.write_bytes(await _fengsui("simulate", "district", "--gateway", GATEWAY))
-    await _fengsui("registry", "--data", str(folder / "core"), "import", str(new))
-    new.replace(registered)
-
-
-async def _connects(port: int) -> bool:
-    _, writer = await asyncio.open_connection(HOST, port)
-    writer.close()
+async def _core_answers(path: Path) -> bool:
+    await core_faults(path)
     return True
 
 
-async def _console_answers(port: int) -> bool:
-    reader, writer = await asyncio.open_connection(HOST, port)
-    try:
-        writer.write(f"GET /healthz HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
-        return (await reader.readline()).split()[1:2] == [b"200"]
-    finally:
-        writer.close()
-
-
-async def _core_answers(path: Path) -> bool:
-    viewer = {"person": "supervisor", "roles": ["viewer"], "units": None}
-    return b'"ok"' in await _first_line(path, json.dumps({"id": 1, "do": "status", "viewer": viewer}) + "\n")
-
-
 async def _gateway_answers(path: Path) -> bool:
-    return bool(await _first_line(path))
-
-
-async def _first_line(path: Path, question: str = "") -> bytes:
-    reader, writer = await asyncio.open_unix_connection(path, limit=1 << 20)
-    try:
-        writer.write(question.encode())
-        return await reader.readline()
-    finally:
-        writer.close()
+    await gateway_faults(path)
+    return True
 
 
 _tell: Callable[[str], None] = partial(print, flush=True)

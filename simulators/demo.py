@@ -48,7 +48,7 @@ from server.config import Embedded, JournalSettings
 from server.config import Settings as CoreSettings
 from server.supervisor import Part, Supervisor
 from simulators.desk import Desk
-from simulators.player import Clock, Player, Stopwatch
+from simulators.player import PlayClock, Player, Stopwatch
 from simulators.recordings import registered
 
 HOST = "127.0.0.1"
@@ -246,6 +246,10 @@ async def demo(wish: Wish, stop: Stop, tell: Tell, progress: Tell) -> Report:
                 player.end.set()
             progress(how_far())
         took_s = time.perf_counter() - begun_s
+        if player.end.is_set():
+            tell("ended before the end of the file: its time was over, or it was stopped")
+        if not player.produced:
+            tell("no reading was played: are the cells of these columns blank?")
         if player.behind_s >= BEHIND_S:
             kept = (player.reached_us - player.begin_us) / 1e6 / took_s
             tell(
@@ -296,7 +300,7 @@ async def running(
                 await services.enter_async_context(_serving(tasks, task, main))
 
             core_login, gateway_login = await _start_broker(folder, serve, tell)
-            clock = Clock(wall_us() - round(span_s * 1e6))
+            clock = PlayClock(wall_us() - round(span_s * 1e6))
             core = await Core.open(
                 _core_settings(folder, core_login, speed), clock=Timepiece(clock.now_us, clock.now_s)
             )
@@ -345,8 +349,7 @@ async def _start_broker(folder: Path, serve: Serve, tell: Tell) -> tuple[Broker,
     part = Part("broker", [str(nats_server()), "-c", str(config)], is_ready)
     supervisor = Supervisor([part], logs=folder / "log", tell=tell)
     await serve("demo.broker", lambda stop: supervisor.run(stop, when_ready))
-    async with asyncio.timeout(READY_S):
-        await ready.wait()
+    await _ready("broker", ready.is_set)
     core, gateway = (Broker(port=port, username=user.name, password=user.password) for user in users)
     return core, gateway
 
@@ -363,8 +366,8 @@ async def _start_console(folder: Path, serve: Serve) -> tuple[str, str]:
     await asyncio.to_thread(_make_person, settings.database, password)
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     await serve("demo.console", lambda stop: run_console(settings, stop, ready.set_result))
-    async with asyncio.timeout(READY_S):
-        return await ready, password
+    await _ready("console", ready.done)
+    return ready.result(), password
 
 
 def _make_person(database: Path, password: str) -> None:
@@ -423,11 +426,14 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 async def _wait_ready(stack: Stack, stop: Stop) -> None:
-    is_ready = await _until(lambda: (stack.is_quiet() and stack.is_watched()) or stop.is_set(), READY_S)
+    await _ready("stack", lambda: (stack.is_quiet() and stack.is_watched()) or stop.is_set())
     if stop.is_set():
         raise DemoError("stopped before the first row was played")
-    if not is_ready:
-        raise DemoError(f"the stack was not ready within {READY_S:g} s; is this machine very busy?")
+
+
+async def _ready(what: str, condition: Callable[[], bool]) -> None:
+    if not await _until(condition, READY_S):
+        raise DemoError(f"the {what} was not ready within {READY_S:g} s; is this machine very busy?")
 
 
 async def _until(condition: Callable[[], bool], timeout_s: float) -> bool:

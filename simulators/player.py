@@ -17,7 +17,7 @@ from gateway.drivers.recording import Column
 from gateway.drivers.replay import ReplayDriver
 
 
-class Clock:
+class PlayClock:
     """Time that runs ``rate`` times as fast as real time, and does not jump when the rate changes."""
 
     def __init__(self, now_us: int) -> None:
@@ -87,7 +87,7 @@ class Player:
     name = "recording"
 
     def __init__(
-        self, file: Path, columns: Sequence[Column], clock: Clock, speed: float, stopwatch: Stopwatch
+        self, file: Path, columns: Sequence[Column], clock: PlayClock, speed: float, stopwatch: Stopwatch
     ) -> None:
         names = [column.name for column in columns]
         self._replay = ReplayDriver(
@@ -133,15 +133,13 @@ class Player:
 
     async def accept(self, items: Sequence[Reading | Event]) -> None:
         """Pass on what the replay driver offers."""
-        if not items:
-            return
-        first = items[0]
-        assert isinstance(first, Reading)
-        self.behind_s = max(self.behind_s, (self._clock.now_us() - first.at_us) / 1e6 / self._clock.rate)
+        stamps = [item.at_us for item in items if isinstance(item, Reading)]
+        late_us = self._clock.now_us() - stamps[0]
+        self.behind_s = max(self.behind_s, late_us / 1e6 / self._clock.rate)
         self._stopwatch.offered(items)
         await self._sink.accept(items)
         self.produced += len(items)
-        self.reached_us = max(item.at_us for item in items if isinstance(item, Reading))
+        self.reached_us = max(stamps)
         if self.end.is_set():
             raise _Ended
 

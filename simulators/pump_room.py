@@ -149,7 +149,7 @@ def driver_block(host: str, port: int) -> str:
 
 
 def registered(gateway: str) -> list[Row]:
-    """Rows that register the room and its points, read by ``gateway``; a point's id is ``<gateway>.<name>``."""
+    """Rows that register the room as read by ``gateway``; a point's id is ``<gateway>.<name>``."""
     fields = [
         (Sort.UNIT, {"id": NAME, "name": "水务 Water supply"}),
         (Sort.BUILDING, {"id": NAME, "name": "消防泵房 Fire pump room", "unit": NAME}),

@@ -10,6 +10,7 @@ from functools import partial
 
 from fengsui.runtime import FAILED, OK, Stop
 from fengsui.runtime import run as run_process
+from server.address import address
 from simulators import pump_room
 from simulators.building import district, registry_file
 
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = what.add_parser("pump-room", help=text, description=text)
     wanted = sub.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--gateway", help="registry file; the name of the gateway that reads the device")
-    wanted.add_argument("--driver", metavar="HOST:PORT", help="driver block; where the device is")
+    wanted.add_argument(
+        "--driver", type=address, metavar="HOST:PORT", help="driver block; where the device is"
+    )
 
     text = "run the simulated pump room, a Modbus TCP device"
     sub = what.add_parser("modbus", help=text, description=text)
@@ -46,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
         case "pump-room" if args.gateway:
             return _print(registry_file(pump_room.registered(args.gateway)))
         case "pump-room":
-            host, _, port = args.driver.rpartition(":")
-            return _print(pump_room.driver_block(host, int(port)).encode())
+            return _print(pump_room.driver_block(*args.driver).encode())
         case _ if args.check:
             return OK if asyncio.run(pump_room.answers(args.host, args.port)) else FAILED
         case _:

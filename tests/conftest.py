@@ -9,11 +9,13 @@ import pytest
 
 _HOW = {
     "mosquitto_pub": "apt-get install mosquitto-clients",
+    "mosquitto_rr": "apt-get install mosquitto-clients",
     "mosquitto": "apt-get install mosquitto",
     "influxd": "apt-get install influxdb",
     "victoria-metrics": "apt-get install victoria-metrics",
     "chromium": "apt-get install chromium fonts-noto-cjk",
     "nats-server": "make setup",
+    "setpriv": "apt-get install util-linux",
     "mkfs.ext4": "apt-get install e2fsprogs",
     "mkfs.xfs": "apt-get install xfsprogs",
     "root": "run as root, or in a user namespace: unshare -r make test",

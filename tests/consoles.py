@@ -7,7 +7,7 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,31 +51,42 @@ class Console:
 
     def add(self, *names: str) -> None:
         """Make accounts of :data:`PEOPLE`."""
-        engine = open_database(self.settings.database)
-        with writing(engine) as connection:
-            for name in names:
-                roles, units = PEOPLE[name]
-                connection.execute(
-                    person_table.insert().values(
-                        name=name,
-                        password_hash=_password_hash(),
-                        roles=json.dumps(sorted(roles)),
-                        units=None if units is None else json.dumps(units),
-                        disabled=False,
-                        created_at_us=wall_us(),
-                    )
-                )
-        engine.dispose()
+        for name in names:
+            add_person(self.settings.database, name, *PEOPLE[name])
 
     @contextlib.asynccontextmanager
     async def person(self, name: str) -> AsyncIterator[Person]:
         """Somebody signed in."""
-        async with httpx2.AsyncClient(base_url=self.address, timeout=10.0) as client:
-            await sign_in(client, name, PASSWORD)
-            page = await client.get("/")
-            token = re.search(r'data-token="([0-9a-f]{64})"', page.text)
-            assert token is not None, page.text
-            yield Person(client, token[1])
+        async with signed_in(self.address, name) as person:
+            yield person
+
+
+def add_person(database: Path, name: str, roles: Iterable[Role], units: list[str] | None) -> None:
+    """Make an account whose password is :data:`PASSWORD`; ``units`` None means every unit."""
+    engine = open_database(database)
+    with writing(engine) as connection:
+        connection.execute(
+            person_table.insert().values(
+                name=name,
+                password_hash=_password_hash(),
+                roles=json.dumps(sorted(roles)),
+                units=None if units is None else json.dumps(units),
+                disabled=False,
+                created_at_us=wall_us(),
+            )
+        )
+    engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def signed_in(address: str, name: str) -> AsyncIterator[Person]:
+    """Somebody signed in at the console of this address."""
+    async with httpx2.AsyncClient(base_url=address, timeout=10.0) as client:
+        await sign_in(client, name, PASSWORD)
+        page = await client.get("/")
+        token = re.search(r'data-token="([0-9a-f]{64})"', page.text)
+        assert token is not None, page.text
+        yield Person(client, token[1])
 
 
 @dataclass
@@ -112,15 +123,21 @@ async def console(folder: Path, **settings: Any) -> AsyncIterator[Console]:
         database=folder / "console.db",
         **({"port": 0} | settings),
     )
+    async with fake_core(chosen.core_socket, wall_us) as core, serving(chosen) as address:
+        yield Console(address, core, chosen)
+
+
+@contextlib.asynccontextmanager
+async def serving(chosen: Settings) -> AsyncIterator[str]:
+    """A console in this process, whatever its core is; its address."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-    async with fake_core(chosen.core_socket, wall_us) as core:
-        serving = asyncio.create_task(run(chosen, stop, ready.set_result), name="test.console")
-        try:
-            await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
-            if serving.done():
-                serving.result()
-            yield Console(ready.result(), core, chosen)
-        finally:
-            stop.set()
-            async with asyncio.timeout(10):
-                await serving
+    task = asyncio.create_task(run(chosen, stop, ready.set_result), name="test.console")
+    try:
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        if task.done():
+            task.result()
+        yield ready.result()
+    finally:
+        stop.set()
+        async with asyncio.timeout(10):
+            await task

@@ -13,14 +13,14 @@ from typing import Any
 Json = dict[str, Any]
 
 
-def alarm(name: str = "P-1", at_us: int = 1_790_000_000_000_000, **more: Any) -> Json:
+def alarm(point: str = "P-1", at_us: int = 1_790_000_000_000_000, **more: Any) -> Json:
     """An alarm as the core shows it: a fire, new, recorded; ``more`` replaces fields."""
     return {
-        "id": f"alarm-{name}",
+        "id": f"alarm-{point}",
         "number": None,
         "version": 1,
-        "point": name,
-        "name": name.lower(),
+        "point": point,
+        "name": point.lower(),
         "gateway": "gw-1",
         "quantity": "temperature",
         "uom": "degC",
@@ -51,8 +51,8 @@ def alarm(name: str = "P-1", at_us: int = 1_790_000_000_000_000, **more: Any) ->
                 "value": 61.4,
                 "limit": 57.0,
                 "window_s": 4,
-                "text_en": f"{name} is over its limit",
-                "text_zh": f"{name} 超过限值",
+                "text_en": f"{point} is over its limit",
+                "text_zh": f"{point} 超过限值",
             }
         ],
         "unit": "unit-a",
@@ -70,6 +70,8 @@ def status(**more: Any) -> Json:
         "first": 1,
         "next": 1205,
         "upto": 1204,
+        "committed": 1204,
+        "lost": 0,
         "waiting": 0,
         "shed": 0,
         "missing": [],
@@ -93,7 +95,7 @@ def status(**more: Any) -> Json:
                 "last_seen_us": None,
                 "age_s": 1.0,
                 "spool": "a1b2",
-                "lanes": {"alarm": dict(lane, next=13, upto=12), "telemetry": lane},
+                "lanes": {"alarm": dict(lane, next=13, upto=12, committed=12), "telemetry": lane},
                 "clock": "synced",
                 "points": 40,
                 "silent": 0,
@@ -272,7 +274,7 @@ class FakeCore:
 
     def _do_accept(self, request: Json, _units: list[str] | None) -> Json:
         self.discovered = [one for one in self.discovered if one["name"] != request["name"]]
-        return {"ok": {"id": request["id"]}}
+        return {"ok": {"id": request["point"]}}
 
     def _do_deadletters(self, _request: Json, _units: list[str] | None) -> Json:
         return {"ok": self.deadletters}

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from tests.servers import HOST
+from tests.servers import HOST, http
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ def reply(status: int, body: bytes = b"", **headers: str) -> bytes:
         named["Content-Length"] = str(len(body))
     head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return f"HTTP/1.1 {status} Because\r\nConnection: close\r\n{head}\r\n".encode() + body
+
+
+async def pass_on(port: int, request: Request) -> bytes:
+    """Give a request to a local server; its answer, as bytes."""
+    kind = request.headers.get("content-type")
+    head = [f"Content-Type: {kind}"] if kind else []
+    status, body = await http(port, request.method, request.target, request.body, head=head)
+    return reply(status, body)
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request:

@@ -11,7 +11,6 @@ from tests.ledger.stack import BrokerName
 from tests.powercut import needs_mounts
 
 SEED = 7
-NEED_ROOT = {"R4", "R12"}
 CASES: list[tuple[str, BrokerName]] = [
     *((row, "mosquitto") for row in ROWS),
     *((row, "nats") for row in ROWS if ROWS[row].both_brokers),
@@ -23,7 +22,7 @@ CASES: list[tuple[str, BrokerName]] = [
 @pytest.mark.parametrize(("row", "broker"), CASES)
 async def test_row_holds(row: str, broker: BrokerName) -> None:
     """Nothing is lost, duplicated, corrupted or forged, and the system's own books close."""
-    if row in NEED_ROOT:
+    if ROWS[row].needs_root:
         needs_mounts()
     run = await run_row(row, seed=SEED, cycles=ROWS[row].quick, broker=broker)
     assert run.holds, run.line()
@@ -35,7 +34,7 @@ async def test_row_holds(row: str, broker: BrokerName) -> None:
 async def test_mutant_is_killed(mutant: str) -> None:
     """A planted bug turns its row red: the ledger can fail."""
     row = MUTANTS[mutant].row
-    if row in NEED_ROOT:
+    if ROWS[row].needs_root:
         needs_mounts()
     run = await run_row(row, seed=SEED, cycles=ROWS[row].quick, mutant=mutant)
     assert run.faults > 0

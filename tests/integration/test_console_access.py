@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from console.guard import ANYONE, LIVE
 from fengsui.viewer import Action, Viewer
 from tests.consoles import PASSWORD, PEOPLE, Console, console, sign_in
 from tests.fakecore import alarm
+from tests.waiting import until
 
 DOORS = [*pages.DOORS, *api.DOORS]
 BODIES: dict[str, Any] = {
@@ -36,6 +38,7 @@ ACTING = ("acknowledge", "reset", "accept", "start_fire")
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Console]:
+    """A console with an alarm of each of two units, and the whole cast."""
     async with console(tmp_path) as one:
         one.core.put(alarm("P-1"))
         one.core.put(alarm("P-2", unit="unit-b"))
@@ -44,6 +47,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Console]:
 
 
 def path_of(door: str) -> str:
+    """A path that leads through the door."""
     path = door.replace("{alarm}", "alarm-P-1").replace("{point}", "P-1")
     return path + ("?from_us=0&to_us=1000000" if "history" in path else "")
 
@@ -261,12 +265,18 @@ async def test_core_out_of_reach_is_said(served: Console) -> None:
 async def test_metrics_show_both_balances_to_an_admin(served: Console) -> None:
     """The exposition holds wire and store terms with their residues, latency and pending."""
     async with served.person("admin") as person:
-        async with asyncio.timeout(5):
-            while "fengsui_store_residue" not in (text := (await person.client.get("/metrics")).text):
-                await asyncio.sleep(0.05)
-    assert 'fengsui_store_readings{gateway="gw-1",reason="unknown_point",term="dead"} 40.0' in text
-    assert 'fengsui_wire_residue{gateway="gw-1"} 0.0' in text
+
+        async def with_status() -> str:
+            text = (await person.client.get("/metrics")).text
+            return text if "fengsui_store_residue" in text else ""
+
+        text = await until(with_status)
+    assert 'fengsui_store_readings_dead_total{gateway="gw-1",reason="unknown_point"} 40.0' in text
+    assert 'fengsui_wire_residue_records{gateway="gw-1",lane="alarm",spool="a1b2"} 0.0' in text
     assert 'fengsui_latency_seconds{quantile="0.99"} 0.18' in text
+    documented = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    for name in set(re.findall(r"^(fengsui_\w+)", text, re.MULTILINE)):
+        assert f"`{name}`" in documented, f"{name} is not in docs/metrics.md"
 
 
 def test_every_action_behind_a_door_is_one_of_ours() -> None:

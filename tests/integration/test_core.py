@@ -130,6 +130,7 @@ async def test_a_hot_reading_becomes_a_recorded_alarm_that_an_officer_acknowledg
         alarms = (await ask(core, OFFICER, "alarms"))["alarms"]
         (fire,) = [alarm for alarm in alarms if alarm["cls"] == "fire"]
         assert (fire["point"], fire["value"], fire["unit"], fire["test"]) == ("p1", 61.25, "school", False)
+        assert fire["building"] == "Block 1"
         after = await ask(core, OFFICER, "acknowledge", alarm=fire["id"], version=fire["version"])
         assert (after["state"], after["acknowledged_by"]) == ("acknowledged", "0417")
 

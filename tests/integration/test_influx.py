@@ -14,14 +14,13 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from fengsui.viewer import Role, Viewer
 from ingest.store.base import PointHidden, StoreMisconfigured, StoreUnavailable
 from ingest.store.influx import InfluxStore
 from ingest.store.line import LineError, prefix
-from tests.rawhttp import Request, raw_server
+from tests.hostile import hostile_texts
+from tests.rawhttp import Request, pass_on, raw_server
 from tests.readings import EVERYBODY, NOW_US, Points, rows, steady
 from tests.servers import Process, http, influxd, victoria_metrics
 from tests.waiting import until
@@ -100,7 +99,7 @@ async def test_one_expired_reading_in_five_hundred() -> None:
         batch.at_us[123] = now_us - 30 * DAY_US
 
         async def forward(request: Request) -> bytes:
-            return await passed_on(server.port, request)
+            return await pass_on(server.port, request)
 
         async with raw_server(forward) as between, store_on(between.url) as store:
             outcome = await store.write(batch)
@@ -126,18 +125,6 @@ async def test_one_type_conflict_in_five_hundred() -> None:
         assert len(series["values"]) == 499
 
 
-async def passed_on(port: int, request: Request) -> bytes:
-    """Forward a request and give back the answer's bytes."""
-    status, body = await http(port, request.method, request.target, request.body, head=_form(request))
-    length = "" if status == 204 else f"Content-Length: {len(body)}\r\n"
-    return f"HTTP/1.1 {status} X\r\nConnection: close\r\n{length}\r\n".encode() + body
-
-
-def _form(request: Request) -> list[str]:
-    kind = request.headers.get("content-type")
-    return [f"Content-Type: {kind}"] if kind else []
-
-
 async def test_answers_that_never_arrive() -> None:
     """R18: a cut between body and reply, 1,000 times, loses nothing, doubles nothing and changes no field."""
     dice = random.Random(18)
@@ -148,7 +135,7 @@ async def test_answers_that_never_arrive() -> None:
 
         async def cut_or_forward(request: Request) -> bytes:
             nonlocal cuts
-            answer = await passed_on(server.port, request)
+            answer = await pass_on(server.port, request)
             if request.path == "/write" and dice.random() < 0.8:
                 cuts += 1
                 return answer[: dice.choice([0, 0, 5, 12])]
@@ -175,50 +162,9 @@ async def test_answers_that_never_arrive() -> None:
                 np.testing.assert_array_equal(series.value, row / 4)
 
 
-HOSTILE = st.text(
-    st.sampled_from("ab,= \\\"'#\n\r\0\t/烟\u2028") | st.characters(), min_size=0, max_size=24
-) | st.sampled_from(
-    [
-        "x\nreading,point=forged v=666 1",
-        "x v=666 1\nforged,point=y v",
-        "x,point=forged",
-        "x\\",
-        "x\\\\",
-        "\\,point=forged",
-        "x\\,y",
-        "x' OR point='a",
-        '"; DROP DATABASE "fengsui"',
-        " ",
-        ",",
-        "=",
-        "#",
-        "$id",
-    ]
-)
-
-
-def hostile_ids(count: int) -> list[str]:
-    """Point ids that somebody might try, ``count`` of them drawn; duplicates left out."""
-    found: dict[str, None] = {}
-
-    @settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(HOSTILE)
-    def draw(id_: str) -> None:
-        found[id_] = None
-
-    draw()
-    return list(found)
-
-
 async def test_hostile_ids() -> None:
     """R42: 10,000 hostile ids give either exactly their own series, or a refusal; no foreign point, ever."""
-    ids = hostile_ids(10_000)
+    ids = hostile_texts(10_000)
     points = Points.named(*ids)
     n = len(ids)
     async with influxd() as server, store_on(server.url, points) as store:

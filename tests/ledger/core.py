@@ -90,6 +90,11 @@ class Core:
             return False
         return True
 
+    async def journalled(self) -> int:
+        """How many entries its journal has."""
+        ends: dict[str, int] = (await self.ask("status"))["server"]["journal"]["end"]
+        return sum(ends.values())
+
     async def waiting(self) -> int | None:
         """Readings in the journal that the store does not have yet; None while nobody answers."""
         try:

@@ -16,6 +16,7 @@ import numpy as np
 
 from fengsui import wire
 from fengsui.hold import HoldClock
+from fengsui.journal import Journal
 from fengsui.model import Event, Kind, Lane, What
 from fengsui.spool import Held, Spool
 from tests.ledger.identity import LIMIT, SHIFT
@@ -29,18 +30,18 @@ class Found:
 
     readings: list[int] = field(default_factory=list)
     fires: list[str] = field(default_factory=list)
-    shed: int = 0
-    """Readings given up, by the ``shed`` records found."""
+    shed: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Readings given up, by spool and seq of the ``shed`` record that says so."""
     records: int = 0
 
 
-def read_bodies(bodies: Iterable[tuple[int, bytes]]) -> Found:
-    """Identities in records, given as (kind, body); a body that cannot be read has none."""
+def read_records(records: Iterable[bytes]) -> Found:
+    """Identities in records of the wire; a body that cannot be read has none."""
     found = Found()
-    for kind, body in bodies:
+    for record in records:
         found.records += 1
-        header = wire.decode_header(wire.encode_record(Kind(kind), 1, 1, 0, body))
-        match wire.decode_body(header, body):
+        header = wire.unpack_header(record)
+        match wire.decode_body(header, record[wire.HEADER.size :]):
             case wire.Readings() as readings:
                 values = np.frombuffer(readings.x, "<f8")
                 known = values[(values >= 0) & (values < LIMIT)].astype(np.int64) >> SHIFT
@@ -48,7 +49,7 @@ def read_bodies(bodies: Iterable[tuple[int, bytes]]) -> Found:
             case Event() as event if event.what == What.FIRE:
                 found.fires.append(event.point)
             case wire.Shed() as shed:
-                found.shed += shed.readings
+                found.shed[header.spool, header.seq] = shed.readings
     return found
 
 
@@ -56,7 +57,11 @@ def in_spool(folder: Path, quota_bytes: int = 1 << 40) -> Found:
     """What a spool still holds; its gateway must not run."""
     spool = Spool(folder, quota_bytes=quota_bytes, now=HoldClock().now)
     try:
-        return read_bodies((held.kind, held.body) for lane in Lane for held in _held(spool, lane))
+        return read_records(
+            wire.encode_record(held.kind, spool.identity, held.seq, 0, held.body)
+            for lane in Lane
+            for held in _held(spool, lane)
+        )
     finally:
         spool.close()
 
@@ -66,6 +71,22 @@ def _held(spool: Spool, lane: Lane) -> Iterator[Held]:
     while batch := spool.read(lane, seq, max_bytes=4 << 20):
         yield from batch
         seq = batch[-1].seq + 1
+
+
+async def shed_in_journal(folder: Path, gateway: str) -> dict[tuple[int, int], int]:
+    """What a gateway gave up, by the tombstones in the journal; the core must not run."""
+    journal = Journal(folder, quota_bytes=1 << 40)
+    try:
+        cursor = {lane: journal.first(lane) - 1 for lane in Lane}
+        shed: dict[tuple[int, int], int] = {}
+        while journal.is_behind(cursor):
+            entries = await journal.read(cursor, max_readings=100_000)
+            mine = (e.record for e in entries if e.gateway == gateway and e.header.kind == Kind.SHED)
+            shed |= read_records(mine).shed
+            cursor[entries[-1].lane] = entries[-1].n
+        return shed
+    finally:
+        journal.close()
 
 
 def in_embedded_store(folder: Path, state: Path, gateway: str, names: list[str]) -> Rows:
@@ -106,8 +127,8 @@ def in_dead_letters(path: Path, gateway: str) -> list[int]:
     numbers: list[int] = []
     for (raw,) in letters:
         with suppress(wire.WireError):
-            header = wire.decode_header(raw)
-            numbers += read_bodies([(header.kind, raw[wire.HEADER.size :])]).readings
+            wire.decode_header(raw)
+            numbers += read_records([raw]).readings
     return numbers
 
 

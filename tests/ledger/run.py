@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tests.ledger.stack import BrokerName, Shape, Stack, running_stack
 from tests.servers import Process
 
 
-class RowFailed(AssertionError):
+class RowFailed(RuntimeError):
     """A row's own condition (a time, a bound) does not hold; the ledger may still be clean."""
 
 
@@ -65,6 +65,11 @@ class Run:
         print(f"{'holds' if holds else 'BROKEN'}: {text}")
         if not holds:
             self.failures.append(text)
+
+    def count(self, holds: bool, text: str) -> None:
+        """As ``expect``, of something tried so often that only what is broken is worth telling."""
+        if not holds:
+            self.expect(False, text)
 
     @property
     def holds(self) -> bool:
@@ -132,6 +137,10 @@ class Bell:
         """Whether so many fires have sounded."""
         return len(self.shown_s) >= count
 
+    def has_told(self, count: int) -> bool:
+        """Whether so many fires have been told as recorded."""
+        return len(self.recorded) >= count
+
     def delays_s(self, offered_us: dict[str, int]) -> list[float]:
         """Seconds from the event's own stamp to its first showing, for those that were shown."""
         return [self.shown_s[name] - at / 1e6 for name, at in offered_us.items() if name in self.shown_s]
@@ -145,10 +154,11 @@ def p99(values: Sequence[float]) -> float:
 
 @asynccontextmanager
 async def background(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a coroutine for the length of the block."""
+    """Run a coroutine for the length of the block; its own error, if it had one, comes out at the end."""
     task = asyncio.create_task(coroutine)
     try:
         yield
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await task

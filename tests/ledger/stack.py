@@ -43,6 +43,7 @@ class Shape:
     plans: Sequence[Plan] = (Plan("g1"),)
     proxied: Collection[LinkName] = ()
     """Links that go through a fault proxy: gateway to broker, core to broker, core to store."""
+    store_timeout_s: float = 10.0
     front: Front | None = None
     """What stands between the core and InfluxDB."""
     strangers: Sequence[str] = ()
@@ -75,7 +76,7 @@ class Stack:
     @property
     def state(self) -> Path:
         """The state database."""
-        return (self.shape.state or self.folder / "core") / "state.db"
+        return _state(self.folder, self.shape)
 
     @property
     def letters(self) -> Path:
@@ -84,7 +85,7 @@ class Stack:
 
     async def register(self, rows: Sequence[str]) -> None:
         """Register rows of a CSV sheet (:data:`SHEET` names their columns) by the product's command."""
-        await _register(self.core, self.folder, rows)
+        await _register(self.core, self.folder / "sheet.csv", self.state, rows)
 
     async def quiet(self, timeout_s: float = QUIET_S) -> bool:
         """Stop offering and wait until nothing moves any more; False if that takes too long."""
@@ -105,8 +106,11 @@ class Stack:
             return False
         return True
 
-    async def verdict(self, timeout_s: float = QUIET_S) -> Verdict:
-        """Wait for quiet, stop everything but the database, and judge by what is on disk."""
+    async def verdict(self, timeout_s: float = QUIET_S, *, copied: int = 0) -> Verdict:
+        """Wait for quiet, stop everything but the database, and judge by what is on disk.
+
+        ``copied`` readings were rightly offered twice: a spool came back that had been committed already.
+        """
         quiet = await self.quiet(timeout_s)
         residue, balances = 0, []
         if self.core.process.running:
@@ -118,10 +122,12 @@ class Stack:
         journalled = {balance["gateway"]: balance["journalled"] for balance in balances}
         total = Verdict(residue=residue)
         for station in self.stations:
-            total += self._judge(station, journalled.get(station.name))
+            total += await self._judge(
+                station, journalled.get(station.name, 0) - copied if balances else None
+            )
         return total if quiet else total + Verdict(residue=max(1, total.waiting), examples=("not quiet",))
 
-    def _judge(self, station: Station, journalled: int | None) -> Verdict:
+    async def _judge(self, station: Station, journalled: int | None) -> Verdict:
         ledger, held = station.ledger(), evidence.in_spool(station.spool)
         names = ledger.plan.names()
         if self.database is None:
@@ -129,6 +135,7 @@ class Stack:
             rows = evidence.in_embedded_store(series, self.state, station.name, names)
         else:
             rows = evidence.in_influx(self.database.port, DATABASE, station.name, names)
+        shed = held.shed | await evidence.shed_in_journal(self.folder / "core" / "journal", station.name)
         if journalled is not None:
             journalled -= len(ledger.fires) + held.records
         readings = classify(
@@ -136,7 +143,7 @@ class Stack:
             rows,
             waiting=held.readings,
             dead=evidence.in_dead_letters(self.letters, station.name),
-            shed=held.shed,
+            shed=sum(shed.values()),
             journalled=journalled,
         )
         raised = evidence.in_alarm_record(self.state, station.name)
@@ -177,7 +184,8 @@ async def running_stack(folder: Path, shape: Shape, *, seed: int = 0) -> AsyncIt
         core = _core(folder, targets, shape, shape.mutant if mutant and mutant.process == "core" else None)
         open_.push_async_callback(core.process.stop)
         await core.process.start()
-        await _register(core, folder, [row for plan in shape.plans for row in _sheet(plan)])
+        rows = [row for plan in shape.plans for row in _sheet(plan)]
+        await _register(core, folder / "sheet.csv", _state(folder, shape), rows)
         stations = [
             Station(
                 folder / plan.gateway,
@@ -218,6 +226,10 @@ def _broker(
     return broker_process("mosquitto", config, port)
 
 
+def _state(folder: Path, shape: Shape) -> Path:
+    return (shape.state or folder / "core") / "state.db"
+
+
 def _login(folder: Path, user: str) -> list[str]:
     return [f'username = "{user}"', f'password_file = "{folder / "secrets" / user}"']
 
@@ -227,7 +239,8 @@ def _core(folder: Path, targets: dict[LinkName, int], shape: Shape, mutant: str 
     home.mkdir(parents=True)
     store = (
         f'[store]\nkind = "influx"\nversion = 1\n'
-        f'url = "http://{HOST}:{targets["store"]}"\ndatabase = "{DATABASE}"'
+        f'url = "http://{HOST}:{targets["store"]}"\ndatabase = "{DATABASE}"\n'
+        f"timeout_s = {shape.store_timeout_s}"
         if shape.store == "influx"
         else f'[store]\nkind = "embedded"\nfolder = "{home / "series"}"'
     )
@@ -261,19 +274,18 @@ def _sheet(plan: Plan) -> Iterator[str]:
         yield f"point,{plan.gateway}-{name},{plan.gateway},{name},contact,1,"
 
 
-async def _register(core: Core, folder: Path, rows: Sequence[str]) -> None:
-    sheet = folder / "points.csv"
+async def _register(core: Core, sheet: Path, state: Path, rows: Sequence[str]) -> None:
     sheet.write_text("\n".join([SHEET, *rows, ""]))
-    known = len(await core.ask("points", limit=MOST_POINTS))
-    command = python("fengsui", "registry", "--data", str(folder / "core"), "import", str(sheet))
+    command = python("fengsui", "registry", "--database", f"sqlite:///{state}", "import", str(sheet))
     done = await asyncio.to_thread(
         subprocess.run, command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60
     )
     if done.returncode != 0:
         raise RuntimeError(f"registry import: {done.stdout}{done.stderr}")
-    points = sum(row.startswith("point,") for row in rows)
+    wanted = {(row.split(",")[1], row.split(",")[-1]) for row in rows if row.startswith("point,")}
 
     async def knows_all() -> bool:
-        return len(await core.ask("points", limit=MOST_POINTS)) == known + points
+        points = await core.ask("points", limit=MOST_POINTS)
+        return wanted <= {(point["id"], point["unit"]) for point in points}
 
     await until(knows_all, 30, "the core knows the points", every_s=0.1)

@@ -113,6 +113,13 @@ class Station:
         except UsageError:
             return None
 
+    async def newest(self) -> int:
+        """The newest seq of its telemetry lane."""
+        status = await self.status()
+        assert status is not None
+        following: int = status["hello"]["lanes"]["telemetry"]["next"]
+        return following - 1
+
     async def waiting(self) -> int | None:
         """Records it holds that the server has not committed; None while it does not answer."""
         status = await self.status()

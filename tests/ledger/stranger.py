@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 
 import aiomqtt
 import msgspec
@@ -24,9 +25,23 @@ class Stranger:
         self._client = client
         self._next = dict.fromkeys(Lane, 1)
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int = 1) -> None:
+    async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
         """Any bytes on any topic."""
-        await self._client.publish(topic, payload, qos=qos)
+        await self._client.publish(topic, payload, qos=qos, retain=retain)
+
+    async def shout(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
+        """Bytes where they may be forbidden: the broker has judged them when this returns."""
+        self._client._client.publish(topic, payload, qos, retain)
+        with suppress(aiomqtt.MqttError):  # a broker may hang up on who breaks its rules
+            await self._client.publish(topics.of_gateway(self.user, "reply"), b"{}", qos=1, timeout=5)
+
+    async def drop(self) -> None:
+        """Break the connection without a good-bye: the broker publishes the Will."""
+        connection = self._client._client.socket()
+        assert isinstance(connection, socket.socket)
+        connection.shutdown(socket.SHUT_RDWR)
+        with suppress(aiomqtt.MqttError):
+            await self._client._disconnected
 
     async def send(self, lane: Lane, kind: Kind, body: bytes, *, gateway: str | None = None) -> int:
         """A well-numbered record with any body, under its own name or a foreign one; its seq."""
@@ -36,18 +51,23 @@ class Stranger:
         await self.publish(topics.of_gateway(gateway or self.user, lane), record)
         return seq
 
-    async def committed(self, lane: Lane, seq: int) -> None:
-        """Wait until the server has committed this lane up to ``seq``."""
+    async def committed(self, upto: Mapping[Lane, int]) -> None:
+        """Wait until the server has committed these lanes up to these numbers."""
+        open_ = dict(upto)
         async for message in self._client.messages:
             assert isinstance(message.payload, bytes)
             said = _committed.decode(message.payload)
-            if said.lane == lane and said.spool == wire.spool_text(SPOOL) and said.upto >= seq:
+            if said.spool == wire.spool_text(SPOOL) and said.upto >= open_.get(said.lane, said.upto + 1):
+                del open_[said.lane]
+            if not open_:
                 return
 
 
 @asynccontextmanager
-async def stranger(stack: Stack, user: str) -> AsyncIterator[Stranger]:
-    """A connection as ``user`` (one of the stack's), which its real gateway must not use meanwhile."""
+async def stranger(
+    stack: Stack, user: str, *, will: tuple[str, bytes] | None = None
+) -> AsyncIterator[Stranger]:
+    """A connection as ``user``, one of the stack's strangers; ``will`` is a topic and what is said on it."""
     password = (stack.folder / "secrets" / user).read_text().strip()
     async with aiomqtt.Client(
         HOST,
@@ -56,6 +76,7 @@ async def stranger(stack: Stack, user: str) -> AsyncIterator[Stranger]:
         password=password,
         identifier=f"{user}-stranger",
         max_inflight_messages=1_000,
+        will=aiomqtt.Will(will[0], will[1], qos=1) if will else None,
     ) as client:
         await client.subscribe(topics.of_gateway(user, "committed"), qos=1)
         yield Stranger(client, user)

@@ -34,6 +34,7 @@ class Clocks:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A database with one officer of one unit."""
     engine = open_database(tmp_path / "console.db")
     create_user(engine, "0417", PASSWORD, {Role.OFFICER}, now_us=0, units=["unit-a"])
     yield engine
@@ -42,17 +43,20 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def clocks() -> Clocks:
+    """Clocks that stand still until moved."""
     return Clocks()
 
 
 @pytest.fixture
 def accounts(engine: Engine, clocks: Clocks) -> Accounts:
+    """Sign-in with 15 min idle, 1 h absolute."""
     return Accounts(
         engine, idle_s=900, absolute_s=3600, wall_us=clocks.wall_us, monotonic_s=clocks.monotonic_s
     )
 
 
 async def signed_in(accounts: Accounts) -> str:
+    """The cookie of a new session."""
     secret = await accounts.sign_in("0417", PASSWORD, "10.0.0.1")
     assert secret is not None
     return secret

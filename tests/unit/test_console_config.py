@@ -8,7 +8,7 @@ from console.config import Settings
 from fengsui.errors import SettingsError
 from fengsui.settings import fit, load, sample
 
-LEAST = {"process": "console", "core_socket": "core.sock", "database": "console.db"}
+LEAST: dict[str, object] = {"process": "console", "core_socket": "core.sock", "database": "console.db"}
 
 
 def test_sample_is_valid_and_says_the_defaults(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import * as store from "./store.js";
 import { t } from "./words.js";
 
 const ANSWER_MS = 6000;
+const DONE_S = 15; // how long it is said that something was done
 const FIRE_MS = 14000; // a gateway answers, not the core
 const KNOWN = new Set(["stale", "forbidden", "unknown", "unavailable", "invalid", "signed_out"]);
 
@@ -58,7 +59,7 @@ export async function startFire() {
   if (store.isLost()) return;
   try {
     await ask("/api/v1/lab/fire", {}, FIRE_MS);
-    store.note(t("lab.started"), "fire");
+    store.note(t("lab.started"), "fire", DONE_S);
   } catch (error) {
     store.note(t("notice.fire_not_done", { why: error.why }), "fire");
   }

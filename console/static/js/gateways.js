@@ -80,14 +80,14 @@ function drawTables() {
       wide(gateway.silent ? "r num c-dark" : "r num none", gateway.silent ? icon("silent") : null, " ", count(gateway.silent)),
     ];
     const rest = h("td", { class: gateway.residue ? "r num c-fault residue" : "r num none residue", rowspan: span }, gateway.residue ? [icon("broken"), h("b", "", count(gateway.residue))] : [icon("ok"), h("span", "", t("gw.residue_none"))]);
-    const row = ([lane, terms]) => [cell("", t(`gw.${lane}`)), number(terms.next == null ? null : terms.next - 1), number(terms.upto), quiet(terms.waiting), quiet(terms.shed), quiet(holes(terms.missing)), cell("r num", terms.waiting && terms.oldest_age_ms != null ? age(terms.oldest_age_ms * 1000) : NONE)];
-    const blank = Array.from({ length: 7 }, () => cell("r num none", NONE));
+    const row = ([lane, terms]) => [cell("", t(`gw.${lane}`)), number(terms.next == null ? null : terms.next - 1), number(terms.upto), quiet(terms.waiting), quiet(terms.shed), quiet(terms.lost), quiet(holes(terms.missing)), cell("r num", terms.waiting && terms.oldest_age_ms != null ? age(terms.oldest_age_ms * 1000) : NONE)];
+    const blank = Array.from({ length: 8 }, () => cell("r num none", NONE));
     return (lanes.length ? lanes : [null]).map((lane, i) => h("tr", i === 0 ? "first" : "", i === 0 && first, lane ? row(lane) : blank, i === 0 && [...last, rest]));
   });
   fill($("wire"), h("h2", "", t("gw.title"), " · ", t("gw.wire"), " ", h("span", "meta", t("gw.wire_note"))),
     gateways.length === 0 ? h("p", "meta empty", t("gw.no_gateways")) : table([
       [t("gw.name"), ""], [t("gw.link"), ""], [t("gw.last"), "r"], [t("gw.lane"), ""], [t("gw.next"), "r"], [t("gw.upto"), "r"], [t("gw.waiting"), "r"], [t("gw.shed"), "r"],
-      [t("gw.missing"), "r"], [t("gw.oldest"), "r"], [t("gw.autonomy"), "r"], [t("gw.clock"), ""], [t("gw.points"), "r"], [t("gw.silent"), "r"], [t("gw.residue"), "r"]], wire));
+      [t("gw.lost"), "r"], [t("gw.missing"), "r"], [t("gw.oldest"), "r"], [t("gw.autonomy"), "r"], [t("gw.clock"), ""], [t("gw.points"), "r"], [t("gw.silent"), "r"], [t("gw.residue"), "r"]], wire));
 
   const balance = status?.store_balance ?? [];
   fill($("stored"), h("h2", "", t("gw.store"), " ", h("span", "meta", t("gw.store_note"))),
@@ -100,7 +100,7 @@ function drawTables() {
 
 function drawSide() {
   const now = store.nowUs();
-  if (mayRegister() && !$("found").contains(document.activeElement)) {
+  if (mayRegister() && !document.activeElement?.closest("#found form")) {
     fill($("found"), h("h2", "", t("found.title"), " ", h("span", "meta num", t("found.note", { n: count(found.length) }))),
       found.length === 0 ? h("p", "meta empty", t("found.none")) : h("ul", "found", found.slice(0, 200).map((one) => h("li", "",
         h("b", "", one.name), h("span", "meta", one.gateway), h("span", "num value", measure(one.value, one.uom)),
@@ -126,7 +126,7 @@ function form(one) {
       const what = Object.fromEntries(FIELDS.map(([key]) => [key, event.target.elements[key].value.trim()]));
       try {
         await ask("/api/v1/discovered/accept", { gateway: one.gateway, name: one.name, ...what });
-        store.note(t("notice.accepted", { name: one.name, id: what.id }));
+        store.note(t("notice.accepted", { name: one.name, id: what.id }), null, 15);
         close();
         refresh();
       } catch (error) {

@@ -100,8 +100,11 @@ export function tick() {
   if (socket?.readyState !== WebSocket.OPEN) behind = true;
   // The banner goes only when caught up.
   if (is !== "lost" && state.link.state === "lost" && behind) is = "lost";
-  if (is === "lost" && state.link.state !== "lost") state.cut = { from_us: state.link.last_us ?? store.nowUs(), fires: new Set() };
-  if (is !== "lost") state.link.last_us = store.nowUs();
+  if (is === "lost" && state.link.state !== "lost") {
+    // What is shown is as old as the newest word of the core.
+    const silent_s = signedOut ? 0 : Math.max(frame, sinceClosed ?? 0, core.age, core.closed ?? 0);
+    state.cut = { from_us: store.nowUs() - silent_s * 1e6, fires: new Set() };
+  }
   if (is !== "lost" && state.cut) {
     const { from_us, fires } = state.cut;
     state.cut = null;
@@ -109,6 +112,6 @@ export function tick() {
   }
   const why = signedOut ? "signed_out" : closed !== null && frame >= 1 ? "server" : "core";
   const was = state.link;
-  state.link = { state: is, age_s: Math.max(frame, core.age), since_us: state.cut?.from_us ?? null, why, last_us: was.last_us };
+  state.link = { state: is, age_s: Math.max(frame, core.age), since_us: state.cut?.from_us ?? null, why };
   store.touch(was.state === is && was.why === why ? "age" : "link");
 }

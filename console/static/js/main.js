@@ -30,6 +30,7 @@ function draw(kinds) {
   list.draw(kinds);
   detail.draw(kinds);
   gateways.draw(kinds);
+  if (kinds.has("age")) store.forget();
   if (kinds.has("notices")) drawNotices();
   if (kinds.has("alarms") || kinds.has("link") || kinds.has("age")) sound.follow();
   if (kinds.has("alarms")) store.painted();

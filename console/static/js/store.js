@@ -98,10 +98,17 @@ export const fires = () => firesWaiting([...state.alarms.values()]);
 export const isLost = () => state.link.state === "lost";
 
 let notice = 0;
-export function note(text, key = null) {
+/** A line for the officer; one with the same `key` is replaced, one that `lasts_s` goes by itself. */
+export function note(text, key = null, lasts_s = Infinity) {
   if (key) state.notices = state.notices.filter((one) => one.key !== key);
-  state.notices.push({ id: ++notice, key, text, at_us: nowUs() });
+  state.notices.push({ id: ++notice, key, text, at_us: nowUs(), until_us: nowUs() + lasts_s * 1e6 });
   if (state.notices.length > 6) state.notices.shift();
+  touch("notices");
+}
+export function forget() {
+  const now = nowUs();
+  if (!state.notices.some((one) => one.until_us < now)) return;
+  state.notices = state.notices.filter((one) => one.until_us >= now);
   touch("notices");
 }
 export function dismiss(id) {

@@ -61,7 +61,7 @@ function drawFire(fire, waiting, others) {
   const learned = fire.received_at_us - fire.measured_at_us;
   const focused = node.contains(document.activeElement) ? document.activeElement.dataset.do : null;
   fill(node,
-    h("div", "lamp", icon(isTest(fire) ? "test" : "fire"), h("span", "sr", t("strip.label"))),
+    h("div", "lamp", icon("fire"), h("span", "sr", t("strip.label"))),
     h("div", "what",
       h("div", "kick", h("span", "", t("class.fire")),
         h("span", "tag", lost ? t("tag.cut") : waiting.length > 1 ? t("tag.new_of", { n: 1, total: waiting.length }) : t("tag.new")),
