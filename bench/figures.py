@@ -103,6 +103,7 @@ class Row:
             **self.figure.as_json(),
             "bound": self.bound,
             "verdict": self.verdict,
+            "used": None if self.used is None else rounded(self.used),
             "bound_by": self.bound_by,
         }
 

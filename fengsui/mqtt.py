@@ -213,7 +213,10 @@ class Connection:
             elif first == PUBACK:
                 self._at = found[1]
             else:
+                before = self._at
                 self._paho.loop_read()  # exactly this packet
+                if self._at == before:
+                    break  # paho has ended the connection over an earlier one
         if acks:
             self._write(encode_pubacks(acks))
         if self._inbox:

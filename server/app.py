@@ -48,6 +48,7 @@ from server.migrations import upgrade
 
 STATUS_EVERY_S = 1.0
 KEEP_EVERY_S = 5.0
+REGISTRY_EVERY_S = 1.0
 JOURNAL_FAULT_FILL = 0.8
 _REPLIES = 100
 _REPLAYS = 10_000
@@ -109,7 +110,6 @@ class Core:
             window=settings.window,
             clock=clock,
         )
-        self._generation = registry.generation
         self._replies: deque[tuple[str, str]] = deque(maxlen=_REPLIES)
         self._replied = asyncio.Event()
         self._replays: asyncio.Queue[tuple[str, str]] = asyncio.Queue(maxsize=_REPLAYS)
@@ -144,6 +144,7 @@ class Core:
                     tasks.create_task(self.intake.run(), name="core.intake"),
                     tasks.create_task(self._tell_status(), name="core.status"),
                     tasks.create_task(self._keep_house(), name="core.house"),
+                    tasks.create_task(self._follow_registry(), name="core.registry"),
                     tasks.create_task(self._replay(), name="core.replay"),
                     tasks.create_task(self.beats.feed_watchdog(), name="core.watchdog"),
                 ]
@@ -272,27 +273,31 @@ class Core:
             await asyncio.sleep(STATUS_EVERY_S)
 
     async def _keep_house(self) -> None:
-        """Give back journal space, follow the registry, deliver dead letters again."""
+        """Give back journal space, deliver dead letters again."""
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
             self._release(self.watch.kept)
             try:
-                await self.registry.refresh()
                 await self.deadletter.replay_requested(self.decoder, self.store.write)
-                self.faults.clear("registry")
-            except (RegistryUnavailable, DeadLetterUnavailable) as error:
-                self.faults.set("registry", str(error), f"登记库不可用:{error}")
-            self._follow_registry()
+                self.faults.clear("dead_letter")
+            except DeadLetterUnavailable as error:
+                self.faults.set("dead_letter", str(error), f"死信文件不可用:{error}")
 
-    def _follow_registry(self) -> None:
-        if self.registry.generation == self._generation:
-            return
-        self._generation = self.registry.generation
-        self.feed.forget()
-        for name in self.registry.names.all():
-            if self.registry.point(name.gateway, name.name) is not None:
-                self.replay_soon(name.gateway, name.name)
-        self.registry.names.forget_bound()
+    async def _follow_registry(self) -> None:
+        """Take over what another process registered, and deliver what was put aside for want of it."""
+        while True:
+            await asyncio.sleep(REGISTRY_EVERY_S)
+            unknown = [(name.gateway, name.name) for name in self.registry.names.all()]
+            try:
+                changed = await self.registry.refresh()
+                self.faults.clear("registry")
+            except RegistryUnavailable as error:
+                self.faults.set("registry", str(error), f"登记库不可用:{error}")
+                continue
+            if changed:
+                for gateway, name in unknown:
+                    if self.registry.point(gateway, name) is not None:
+                        self.replay_soon(gateway, name)
 
     def replay_soon(self, gateway: str, name: str) -> None:
         """Deliver into history what was put aside while this name was unknown."""
@@ -305,6 +310,9 @@ class Core:
     async def _replay(self) -> None:
         while True:
             gateway, name = await self._replays.get()
+            end = self.journal.end()
+            while any(self.writer.cursor[lane] < end[lane] for lane in Lane):
+                await asyncio.sleep(REGISTRY_EVERY_S)  # what was read before the name was known is on its way
             try:
                 done = await self.deadletter.replay(self.decoder, self.store.write, gateway, name)
             except DeadLetterUnavailable:

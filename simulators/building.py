@@ -16,7 +16,7 @@ def district(gateway: str) -> list[Row]:
         fields.append((Sort.BUILDING, {"id": building.id, "name": building.name, "unit": building.unit}))
         fields.append((Sort.ZONE, {"id": f"{building.id}-0", "name": CONTROL_ROOM, "building": building.id}))
         for floor in range(1, building.floors + 1):
-            zone = {"id": f"{building.id}-{floor}", "name": f"{floor}层 {floor}F", "building": building.id}
+            zone = {"id": f"{building.id}-{floor}", "name": f"{floor}F", "building": building.id}
             fields.append((Sort.ZONE, zone))
     devices = {signal.device: signal for signal in signals()}
     fields += [(Sort.DEVICE, _device(id_, signal)) for id_, signal in devices.items()]

@@ -340,6 +340,8 @@ class Book:
         held = claim.source in alarm.sources
         if replay and claim.at_us <= alarm.raised_at_us:
             return []
+        if claim.subject.name and claim.at_us == alarm.raised_at_us and (held or not alarm.active):
+            return []  # a point's same word once more: out of a spool that came back, say
         worse = claim.severity > alarm.severity or (alarm.test and not claim.test)
         step = Step.ESCALATE if alarm.active and worse else Step.RAISE
         # A late raise of something that does not sound now waits like a new one; any other sounds at once.

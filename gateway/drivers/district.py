@@ -67,22 +67,22 @@ UNITS = (
 )
 
 _SHOP, _KITCHEN, _STORE = ("商铺 shop", 3.2), ("厨房 kitchen", 3.0), ("库房 store", 3.0)
-_BEDROOM, _COMMON = ("宿舍 dormitory", 2.6), ("活动室 common room", 3.0)
-_BAY, _SWITCH, _PUMP = ("车位 parking", 2.8), ("配电室 switch room", 3.0), ("水泵房 pump room", 3.0)
+_BEDROOM, _COMMON = ("宿舍 dorm", 2.6), ("活动室 lounge", 3.0)
+_BAY, _SWITCH, _PUMP = ("车位 bay", 2.8), ("配电室 switches", 3.0), ("水泵房 pumps", 3.0)
 
 BUILDINGS = (
     Building(
         "b1",
-        "海棠商场 Haitang Mall",
+        "海棠商场 Haitang",
         "haitang",
         4,
         (*[_SHOP] * 6, _KITCHEN, _STORE),
         frozenset({_KITCHEN[0]}),
     ),
-    Building("b2", "林苑公寓 Linyuan Residence", "linyuan", 5, (*[_BEDROOM] * 5, _COMMON), frozenset()),
+    Building("b2", "林苑公寓 Linyuan", "linyuan", 5, (*[_BEDROOM] * 5, _COMMON), frozenset()),
     Building(
         "b3",
-        "地下车库 Car Park",
+        "地下车库 Garage",
         "linyuan",
         2,
         (*[_BAY] * 3, _SWITCH, _PUMP),
@@ -90,7 +90,7 @@ BUILDINGS = (
     ),
 )
 
-CONTROL_ROOM = "消防控制室 fire control room"
+CONTROL_ROOM = "消控室 control room"
 
 
 @cache
@@ -112,7 +112,7 @@ def signals() -> tuple[Signal, ...]:
             )
     for building in BUILDINGS:
         for floor in range(1, building.floors + 1):
-            found.extend(_fixed(building, f"{building.id}-{floor}", f"{floor}层 {floor}F", _FLOOR))
+            found.extend(_fixed(building, f"{building.id}-{floor}", f"{floor}F", _FLOOR))
         found.extend(_fixed(building, f"{building.id}-0", CONTROL_ROOM, _BUILDING))
     return tuple(found)
 
@@ -146,7 +146,7 @@ def _rooms(building: Building) -> list[Room]:
                     id=f"{building.id}-{floor}-{number:02d}",
                     building=building.id,
                     zone=f"{building.id}-{floor}",
-                    place=f"{floor}层 {floor}F {number:02d} {place}",
+                    place=f"{floor}F {number:02d} {place}",
                     height_m=height_m,
                     neighbours=tuple(f"{building.id}-{f}-{n:02d}" for f, n in beside + above),
                     has_co=place in building.has_co,

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fengsui.database import connect
 from fengsui.model import Description, Event, Lane, Reading, What
 from fengsui.runtime import wall_us
 from fengsui.settings import Broker
@@ -21,6 +22,7 @@ from gateway.config import Settings as GatewaySettings
 from gateway.config import SpoolSettings
 from gateway.drivers.base import Sink
 from ingest.inventory import Row, Sort
+from ingest.registry import Registry
 from server.answers import Answers
 from server.app import Core
 from server.config import Embedded, JournalSettings, Settings
@@ -205,6 +207,24 @@ async def test_an_accepted_name_brings_its_past_with_it(tmp_path: Path) -> None:
         await until(is_history, 10, "its past is in the store")
         await hand.offer(Reading("new", now_us + 100, 26.0))
         await until(lambda: core.latest.of(point.index) is not None, 10, "it is live")
+
+
+async def test_what_another_process_registers_is_known_within_seconds(tmp_path: Path) -> None:
+    """`fengsui registry import` beside a running core: no restart, and nothing stays in the dead letter."""
+    async with chain(tmp_path) as (core, hand):
+        now_us = wall_us()
+        await hand.offer(*(Reading("new", now_us + i, 20.0) for i in range(5)))
+        await until(lambda: core.balances().store and core.balances().store[0].dead, 10, "it is put aside")
+        other = await Registry.open(connect(core.settings.database_url))
+        fields = {"id": "p2", "gateway": "gw-1", "name": "new", "quantity": "temperature", "uom": "degC"}
+        await other.add([Row(0, Sort.POINT, fields)])
+        await until(lambda: core.registry.by_id("p2") is not None, 10, "the core knows it")
+
+        async def is_history() -> bool:
+            return await core.store.count(core.registry.by_id("p2")) == 5
+
+        await until(is_history, 10, "what was put aside is history")
+        assert await ask(core, ENGINEER, "deadletters") == []
 
 
 async def test_a_fire_event_of_an_unregistered_point_sounds_at_once(tmp_path: Path) -> None:

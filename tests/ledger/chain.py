@@ -240,15 +240,15 @@ async def r76_fire_behind_a_cut_link(run: Run) -> None:
             await stack.station.accepted(100)
             for cycle in range(1, run.cycles + 1):
                 proxy.cut()
+                run.faults += 1
                 stack.station.order(fires=cycle)
                 await stack.station.accepted(0, fires=cycle)
                 await asyncio.sleep(outage_s)  # the length of the outage is the fault
                 proxy.heal()
                 healed_s = time.time()
-                await until(partial(bell.has_rung, cycle), 60, "the fire sounds")
+                await until(partial(bell.has_rung, cycle), 15, "the fire sounds")
                 took = max(bell.shown_s.values()) - healed_s
                 run.expect(took <= 2, f"sounded {took:.3f} s after the link was back")
-            run.faults += proxy.counts["cut"]
         run.judge(await stack.verdict())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,21 +53,23 @@ def read_records(records: Iterable[bytes]) -> Found:
     return found
 
 
-def in_spool(folder: Path, quota_bytes: int = 1 << 40) -> Found:
-    """What a spool still holds; its gateway must not run."""
-    spool = Spool(folder, quota_bytes=quota_bytes, now=HoldClock().now)
+def in_spool(folder: Path, upto: Mapping[str, int] | None = None) -> Found:
+    """What a spool still holds beyond ``upto``, the seq of each lane that its gateway knows as committed.
+
+    Its gateway must not run.
+    """
+    spool = Spool(folder, quota_bytes=1 << 40, now=HoldClock().now)
     try:
         return read_records(
             wire.encode_record(held.kind, spool.identity, held.seq, 0, held.body)
             for lane in Lane
-            for held in _held(spool, lane)
+            for held in _held(spool, lane, (upto or {}).get(lane, 0) + 1)
         )
     finally:
         spool.close()
 
 
-def _held(spool: Spool, lane: Lane) -> Iterator[Held]:
-    seq = 1
+def _held(spool: Spool, lane: Lane, seq: int) -> Iterator[Held]:
     while batch := spool.read(lane, seq, max_bytes=4 << 20):
         yield from batch
         seq = batch[-1].seq + 1

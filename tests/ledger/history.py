@@ -114,7 +114,7 @@ async def r17_one_bad_in_500(run: Run) -> None:
         old_us = await _make_traps(stack)
         stack.station.order(rate=BASE_RATE)
         await stack.station.accepted(500)
-        stack.station.order(rate=0.0)
+        run.expect(await stack.quiet(), "nobody else writes from here on")
         kinds = [
             ("expired", old_us - 30 * DAY_US, None),
             ("type conflict", old_us, None),

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fengsui.database import connect
+from fengsui.viewer import Role, Viewer
+from ingest.registry import Registry
+from ingest.sheet import Format
 from server import broker, secrets
+from server.migrations import upgrade
 from tests.faultproxy import FaultProxy
 from tests.ledger import evidence
 from tests.ledger.core import Core
@@ -31,6 +36,7 @@ SHEET = "sort,id,gateway,name,quantity,uom,unit"
 UNKNOWN_FIRES, MOST_FIRES = 16, 200
 """The first points that report a fire are unknown to the registry: those alarms must sound as well."""
 MOST_POINTS = 1_000
+ENGINEER = Viewer("ledger", frozenset({Role.ENGINEER}), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,19 +122,18 @@ class Stack:
         if self.core.process.running:
             status = await self.core.ask("status")
             residue, balances = _residue_of(status), status["store_balance"]
+        upto = {station.name: await station.upto() for station in self.stations}
         for station in self.stations:
             await station.process.stop()
         await self.core.process.stop()
-        journalled = {balance["gateway"]: balance["journalled"] for balance in balances}
+        journalled = {balance["gateway"]: balance["journalled"] - copied for balance in balances}
         total = Verdict(residue=residue)
         for station in self.stations:
-            total += await self._judge(
-                station, journalled.get(station.name, 0) - copied if balances else None
-            )
+            total += await self._judge(station, upto[station.name], journalled.get(station.name))
         return total if quiet else total + Verdict(residue=max(1, total.waiting), examples=("not quiet",))
 
-    async def _judge(self, station: Station, journalled: int | None) -> Verdict:
-        ledger, held = station.ledger(), evidence.in_spool(station.spool)
+    async def _judge(self, station: Station, upto: dict[str, int], journalled: int | None) -> Verdict:
+        ledger, held = station.ledger(), evidence.in_spool(station.spool, upto)
         names = ledger.plan.names()
         if self.database is None:
             series = self.folder / "core" / "series"
@@ -137,7 +142,7 @@ class Stack:
             rows = evidence.in_influx(self.database.port, DATABASE, station.name, names)
         shed = held.shed | await evidence.shed_in_journal(self.folder / "core" / "journal", station.name)
         if journalled is not None:
-            journalled -= len(ledger.fires) + held.records
+            journalled -= len(ledger.fires) + len(shed)
         readings = classify(
             ledger,
             rows,
@@ -181,11 +186,12 @@ async def running_stack(folder: Path, shape: Shape, *, seed: int = 0) -> AsyncIt
         for n, link in enumerate(shape.proxied):
             proxies[link] = await open_.enter_async_context(FaultProxy(targets[link], seed=seed + n))
             targets[link] = proxies[link].port
+        (folder / "core").mkdir()
+        rows = [row for plan in shape.plans for row in _sheet(plan)]
+        await _register_before(f"sqlite:///{_state(folder, shape)}", rows)
         core = _core(folder, targets, shape, shape.mutant if mutant and mutant.process == "core" else None)
         open_.push_async_callback(core.process.stop)
         await core.process.start()
-        rows = [row for plan in shape.plans for row in _sheet(plan)]
-        await _register(core, folder / "sheet.csv", _state(folder, shape), rows)
         stations = [
             Station(
                 folder / plan.gateway,
@@ -236,7 +242,6 @@ def _login(folder: Path, user: str) -> list[str]:
 
 def _core(folder: Path, targets: dict[LinkName, int], shape: Shape, mutant: str | None) -> Core:
     home = folder / "core"
-    home.mkdir(parents=True)
     store = (
         f'[store]\nkind = "influx"\nversion = 1\n'
         f'url = "http://{HOST}:{targets["store"]}"\ndatabase = "{DATABASE}"\n'
@@ -272,6 +277,15 @@ def _sheet(plan: Plan) -> Iterator[str]:
     for n in range(UNKNOWN_FIRES + 1, MOST_FIRES + 1):
         name = fire_point(n)
         yield f"point,{plan.gateway}-{name},{plan.gateway},{name},contact,1,"
+
+
+async def _register_before(url: str, rows: Sequence[str]) -> None:
+    """Register rows of a CSV sheet while there is no core yet."""
+    await asyncio.to_thread(upgrade, url)
+    engine = connect(url)
+    registry = await Registry.open(engine)
+    await registry.load(ENGINEER, "\n".join([SHEET, *rows, ""]).encode(), Format.CSV)
+    engine.dispose()
 
 
 async def _register(core: Core, sheet: Path, state: Path, rows: Sequence[str]) -> None:

@@ -120,6 +120,11 @@ class Station:
         following: int = status["hello"]["lanes"]["telemetry"]["next"]
         return following - 1
 
+    async def upto(self) -> dict[str, int]:
+        """By lane, the seq up to which it knows everything committed; nothing while it does not answer."""
+        status = await self.status()
+        return status["upto"] if status else {}
+
     async def waiting(self) -> int | None:
         """Records it holds that the server has not committed; None while it does not answer."""
         status = await self.status()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import aiomqtt
 import msgspec
@@ -32,16 +33,19 @@ class Stranger:
     async def shout(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
         """Bytes where they may be forbidden: the broker has judged them when this returns."""
         self._client._client.publish(topic, payload, qos, retain)
-        with suppress(aiomqtt.MqttError):  # a broker may hang up on who breaks its rules
-            await self._client.publish(topics.of_gateway(self.user, "reply"), b"{}", qos=1, timeout=5)
+        own = topics.of_gateway(self.user, "reply")
+        behind = asyncio.create_task(self._client.publish(own, b"{}", qos=1, timeout=5))
+        gone = self._client._disconnected  # a broker may hang up on who breaks its rules
+        await asyncio.wait({behind, gone}, return_when=asyncio.FIRST_COMPLETED)
+        behind.cancel()
+        await asyncio.gather(behind, return_exceptions=True)
 
     async def drop(self) -> None:
         """Break the connection without a good-bye: the broker publishes the Will."""
         connection = self._client._client.socket()
         assert isinstance(connection, socket.socket)
         connection.shutdown(socket.SHUT_RDWR)
-        with suppress(aiomqtt.MqttError):
-            await self._client._disconnected
+        await asyncio.wait({self._client._disconnected})
 
     async def send(self, lane: Lane, kind: Kind, body: bytes, *, gateway: str | None = None) -> int:
         """A well-numbered record with any body, under its own name or a foreign one; its seq."""
@@ -80,6 +84,8 @@ async def stranger(
     ) as client:
         await client.subscribe(topics.of_gateway(user, "committed"), qos=1)
         yield Stranger(client, user)
+        if client._disconnected.done():
+            client._disconnected.exception()  # heard of
 
 
 _committed = msgspec.json.Decoder(wire.Committed)

@@ -67,7 +67,7 @@ function drawFire(fire, waiting, others) {
         h("span", "tag", lost ? t("tag.cut") : waiting.length > 1 ? t("tag.new_of", { n: 1, total: waiting.length }) : t("tag.new")),
         tags(fire).map(([kind, words]) => h("span", `tag more ${kind}`, words)),
         h("span", "num", fire.point || fire.name)),
-      h("div", "place cut", big, parts.map((part) => [h("i", "", "/"), part])),
+      h("div", `place ${placeText(fire).length > 26 ? "long" : ""}`, big, parts.map((part) => [h("i", "", "/"), part])),
       h("div", "why cut", why(fire))),
     h("div", "watch", h("b", { class: "num", "data-since": fire.measured_at_us }, age(now - fire.measured_at_us)),
       h("span", "num", learned > LEARNED_US
