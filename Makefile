@@ -1,9 +1,9 @@
 # Fengsui. `make` alone explains itself.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
-ROW ?= R3
-SEED ?= 1
-CYCLES ?= 3
+ROW ?=
+SEED ?= 7
+CYCLES ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup environment run test lint types bench ledger ledger-full docs lock
@@ -35,11 +35,11 @@ types: setup ## mypy --strict over everything, tests included
 bench: setup ## measure this machine: bench/out/latest.json and a page with plots
 	$(BIN)/python -m bench $(ARGS)
 
-ledger: setup ## one row of the loss ledger: make ledger ROW=R3 SEED=7 CYCLES=3
-	@$(BIN)/python -m tests.ledger --row $(ROW) --seed $(SEED) --cycles $(CYCLES)
+ledger: setup ## every row of the loss ledger, few cycles; or one: make ledger ROW=R3 SEED=7 CYCLES=3
+	@$(BIN)/python -m tests.ledger $(if $(ROW),--row $(ROW),--all) --seed $(SEED) --cycles $(CYCLES) $(ARGS)
 
 ledger-full: setup ## every row with its full count (hours)
-	$(BIN)/python -m tests.ledger --full
+	@$(BIN)/python -m tests.ledger --full --seed $(SEED)
 
 docs: setup ## rewrite docs/reference.md from the program itself
 	$(BIN)/python docs/reference.py

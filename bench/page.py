@@ -21,8 +21,10 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2.2r
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; } td.n { text-align: right; white-space: nowrap; }
-small, .soft { opacity: .75; } .holds { color: #2f7d4f; font-weight: 600; } .misses { color: #b3382c; font-weight: 600; }
-figure { margin: 0; background: #fff; border-radius: 6px; padding: .5rem; } svg { max-width: 100%; height: auto; }
+small, .soft { opacity: .75; }
+.holds, .misses { color: #2f7d4f; font-weight: 600; } .misses { color: #b3382c; }
+figure { margin: 0; background: #fff; border-radius: 6px; padding: .5rem; }
+svg { max-width: 100%; height: auto; }
 """
 
 
@@ -39,7 +41,8 @@ def render(report: Mapping[str, Any]) -> str:
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Fengsui bench</title><style>{_STYLE}</style>
 <h1>Fengsui: numbers to hold</h1>
-<p class="soft">commit {escape(report["commit"])} &middot; {escape(report["at"])}{scale}<br>{escape(facts)}<br>
+<p class="soft">commit {escape(report["commit"])} &middot; {escape(report["at"])}{scale}<br>
+{escape(facts)}<br>
 {escape(machine["mosquitto"])} &middot; {escape(machine["influxd"])}</p>
 <table><tr><th></th><th>what</th><th>median</th><th>spread</th><th>bound</th></tr>{rows}</table>
 {plots}

@@ -46,7 +46,8 @@ async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
         async with asyncio.TaskGroup() as tasks:
             load = tasks.create_task(run_fleet(members))
             await until(lambda: all(m.tally.committed > 2 for m in members), 60, "the base load is committed")
-            await _snapshot_taken(running)
+            if scale == 1:
+                await _snapshot_taken(running)
             for _ in range(KILLS):
                 took.append(await _kill(running, members))
                 tell(f"consuming again after {took[-1]:.2f} s")

@@ -61,8 +61,9 @@ class LaneSender:
         return len(self._sent_at)
 
     def connected(self, now_s: float) -> None:
-        """A new connection: nothing counts as sent, and the window begins small."""
+        """A new connection: nothing counts as sent, the window is small, whoever answers is the server."""
         self.is_answered = False
+        self.epoch = 0
         self._window = START_WINDOW[self.lane]
         self._next = self.upto + 1
         self._sent_at.clear()

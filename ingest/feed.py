@@ -15,7 +15,7 @@ from ingest.decode import Decoded, Decoder
 
 CHUNK_READINGS = 5_000
 _KEPT = 128
-"""Chunks, so that a store up to 640,000 readings behind has nothing decoded again; 45 MB at most of arrays."""
+"""Chunks: nothing is decoded again for a store less than 640,000 readings behind. 45 MB of arrays at most."""
 
 
 class Feed:

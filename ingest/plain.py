@@ -79,7 +79,7 @@ def parse(device: str, payload: bytes, received_at_us: int) -> list[Reading]:
 
 
 def records(readings: Sequence[Reading]) -> list[bytes]:
-    """The readings of one payload as journal records, spool 0, seq 0: as few as the contract allows."""
+    """A device's readings as journal records, spool 0, seq 0: as few as the contract allows."""
     groups: list[list[Reading]] = []
     for reading in sorted(readings, key=lambda reading: reading.at_us):
         group = groups[-1] if groups else None

@@ -74,7 +74,7 @@ async def console_answers(host: str, port: int, certificate: Path | None = None)
             writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             return (await reader.readline()).split()[1:2] == [b"200"]
         finally:
-            writer.close()
+            writer.transport.abort()  # a TLS farewell would outlast the question
 
 
 async def _first_line(path: Path, question: str = "") -> bytes:

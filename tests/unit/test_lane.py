@@ -184,6 +184,29 @@ def test_a_word_of_the_past_changes_nothing() -> None:
     assert send(one, 2.0, 6) == [4, 5]
 
 
+def test_a_server_that_listens_anew_gets_at_once_what_was_on_its_way() -> None:
+    """A higher epoch names a new listening: what was in flight was lost with the old one."""
+    one = sender()
+    assert send(one, 0.0, 4) == [1, 2, 3]
+    one.confirmed(committed(1, epoch=2), 0.1)
+    assert send(one, 0.1, 4) == [2, 3]
+
+
+def test_a_server_whose_clock_went_back_is_heard_on_the_next_connection_or_after_silence() -> None:
+    """Epochs come from a wall clock; one that was set back must not stall a lane."""
+    one = sender()
+    one.confirmed(committed(0, epoch=1_000), 0.0)
+    one.connected(1.0)
+    one.confirmed(committed(0, epoch=10), 1.0)
+    assert one.is_answered
+    assert send(one, 1.0, 2) == [1]
+    one.confirmed(committed(1, epoch=5), 2.0)
+    assert one.upto == 0
+    assert one.check(11.0)
+    one.confirmed(committed(1, epoch=5), 11.0)
+    assert [one.upto] == [1]
+
+
 class Server:
     """A server behind a lossy line: journal, holes by age, answers once a second."""
 

@@ -99,7 +99,7 @@ def test_file_without_a_time_axis_is_sampled_evenly(tmp_path: Path) -> None:
 def test_file_alone_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
     """Without manifest and columns beside it, a gzip file still has a time axis and a temperature."""
     file = tmp_path / "lonely.csv.gz"
-    file.write_bytes(gzip.compress(b"time_s,hrr_kw,ceiling_c\n0,1,20\n"))
+    file.write_bytes(gzip.compress(b"time_s,hrr_kw,ceiling_c\n0,1,20\n", mtime=0))
     (column,) = Recording(file).choose()
     assert (column.name, column.quantity, column.uom) == ("ceiling_c", "temperature", "degC")
 
@@ -142,7 +142,7 @@ def test_default_prefers_degrees_and_takes_a_rise_at_last() -> None:
         (b"time_s,temp_c\n", "no row"),
         (b"time_s,temp_c\n0,\xff\n", "cannot be read"),
         (b'time_s,temp_c\n0,"2"0\n', "cannot be read"),
-        (gzip.compress(b"time_s,temp_c\n" + b"0,20\n" * 99)[:-12], "cannot be read"),
+        (gzip.compress(b"time_s,temp_c\n" + b"0,20\n" * 99, mtime=0)[:-12], "cannot be read"),
         (b"\x1f\x8bnothing", "cannot be read"),
     ],
 )
