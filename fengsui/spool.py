@@ -269,9 +269,11 @@ class Spool:
             self._open()
 
     def tombstones(self, lane: Lane) -> list[int]:
-        """Seqs of ``shed`` records not committed yet; they are sent before anything else of their lane."""
-        with self._lanes[lane].lock:
-            return [t.seq for t in self._lanes[lane].tombstones]
+        """Seqs of ``shed`` records not committed yet; they are sent before anything else of their lane.
+
+        Does not wait for a sync that is under way, so an event loop may ask.
+        """
+        return [t.seq for t in list(self._lanes[lane].tombstones)]
 
     def state(self, lane: Lane) -> LaneState:
         """The lane as ``hello`` reports it."""

@@ -76,7 +76,7 @@ def describe(name: str, status: dict[str, Any]) -> list[str]:
             f"shed {state.get('shed', 0):,}   {state['bytes'] / 1e6:.1f} MB   "
             f"oldest {state['oldest_age_ms'] / 1e3:.1f} s"
         )
-    lines.append(f"  points     {hello['points']} heard, {hello['silent']} silent")
+    lines.append(f"  points     {hello.get('points', 0)} heard, {hello.get('silent', 0)} silent")
     if hello.get("autonomy_h") is not None:
         lines.append(f"  autonomy   {hello['autonomy_h']} h of spool left at the present rate")
     lines += [f"  driver     {driver}: {state}" for driver, state in status["drivers"].items()]

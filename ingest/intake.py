@@ -124,6 +124,7 @@ class Intake:
         self._refusals = Refusals()
         self.faults: dict[str, str] = {}
         self.retained = 0
+        self._unheard = {*map(str, Lane), "plain"}
         self.is_listening = asyncio.Event()
 
     async def run(self) -> None:
@@ -179,9 +180,7 @@ class Intake:
             await connection.subscribe(*listened[lane])
             self._connections[lane] = connection
             await self._announce(lane)
-            if len(self._connections) == len(Lane):
-                self.is_listening.set()
-            log.info("intake.listening", lane=lane)
+            self._listens(lane)
             try:
                 while True:
                     messages = await connection.receive()
@@ -191,6 +190,12 @@ class Intake:
                 self._connections.pop(lane, None)
 
         return turns
+
+    def _listens(self, what: str) -> None:
+        log.info("intake.listening", to=what)
+        self._unheard.discard(what)
+        if not self._unheard:
+            self.is_listening.set()
 
     async def _turn(self, lane: Lane, messages: list[Message]) -> None:
         """Offer, sync, answer."""
@@ -357,7 +362,8 @@ class Intake:
             reported = hello.lanes.get(lane)
             if reported is not None and not hello.gone:
                 async with self._locks[lane]:
-                    state.lost += await self._settle(lane, gateway, int(hello.spool, 16), reported.first)
+                    lost = await self._settle(lane, gateway, int(hello.spool, 16), reported.first)
+                    state.lost += lost  # not in one with the wait: the other lane counts here, too
                     if hello.fresh:
                         self._answer(lane, gateway, int(hello.spool, 16))
                         self._enough[gateway] = _FIRST_ANSWER
@@ -387,6 +393,7 @@ class Intake:
 
     async def _plain_turns(self, connection: Connection) -> None:
         await connection.subscribe(topics.UP_PLAIN)
+        self._listens("plain")
         while True:
             messages = await connection.receive()
             for at in range(0, len(messages), _PLAIN_TURN):

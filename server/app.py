@@ -37,7 +37,6 @@ from ingest.intake import Intake, Unnumbered
 from ingest.registry import Registry, RegistryUnavailable
 from ingest.store.base import SeriesStore
 from ingest.store.embedded import EmbeddedStore
-from ingest.store.influx import InfluxStore
 from ingest.writer import STORE_DOWN, Writer
 from server.answers import Answers
 from server.config import Embedded, Settings
@@ -435,6 +434,8 @@ def _make_store(settings: Settings, registry: Registry) -> SeriesStore:
         case Embedded(folder=folder, retention_days=days):
             return EmbeddedStore(folder, retention_days=days)
         case store:
+            from ingest.store.influx import InfluxStore  # its client takes a third of a start to import
+
             return InfluxStore(
                 registry,
                 url=store.url,

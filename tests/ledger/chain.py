@@ -119,7 +119,7 @@ async def r8_core_absent(run: Run) -> None:
     queue = [f"max_queued_messages {BROKER_QUEUE}", f"max_inflight_messages {BROKER_QUEUE}"]
     async with run.stack(broker_settings=queue) as stack:
         station = stack.station
-        station.order(rate=BASE_RATE, block=200)
+        station.order(rate=5 * BASE_RATE, block=200)
         await station.accepted(20_000, timeout_s=120)  # the window is wide open
         for cycle in range(1, run.cycles + 1):
             hangs = cycle % 2 == 1

@@ -102,10 +102,12 @@ def delete_on_puback() -> None:
     """A record leaves the spool when the broker has acknowledged it."""
     from fengsui.model import Lane
     from fengsui.mqtt import Connection
+    from fengsui.packets import PUBACK, find_packet
     from fengsui.spool import Spool
     from fengsui.wire import decode_header
 
     spools: list[Any] = []
+    sent: dict[tuple[Any, int], tuple[Any, int]] = {}
 
     def remembering(init: Any) -> Any:
         def start(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -114,19 +116,30 @@ def delete_on_puback() -> None:
 
         return start
 
-    def publishing(_: Any) -> Any:
-        def send(self: Any, topic: str, payload: bytes) -> None:
+    def publishing(send: Any) -> Any:
+        def send_and_note(self: Any, topic: str, payload: bytes) -> None:
+            send(self, topic, payload)
             leaf = topic.rpartition("/")[2]
-            sent = self.__dict__.setdefault("_sent", {})
-            self._paho.on_publish = lambda *args: spools[0].commit(*sent.pop(args[2], (Lane.ALARM, 0)))
-            info = self._paho.publish(topic, payload, qos=1)
             if leaf in tuple(Lane):
-                sent[info.mid] = (Lane(leaf), decode_header(payload).seq)
+                sent[self, self._mid] = Lane(leaf), decode_header(payload).seq
 
-        return send
+        return send_and_note
+
+    def acknowledged(take: Any) -> Any:
+        def look_and_take(self: Any) -> None:
+            at, data = self._at, self._data
+            while at < len(data) and (found := find_packet(data, at)) is not None:
+                place = (self, int.from_bytes(data[found[0] : found[1]]))
+                if data[at] == PUBACK and place in sent:
+                    spools[0].commit(*sent.pop(place))
+                at = found[1]
+            take(self)
+
+        return look_and_take
 
     _wrap(Spool, "__init__", remembering)
     _wrap(Connection, "send", publishing)
+    _wrap(Connection, "_take_packets", acknowledged)
 
 
 def drop_on_full_queue() -> None:
@@ -213,7 +226,7 @@ MUTANTS: dict[str, Mutant] = {
     "ack_before_fsync": Mutant("gateway", "R4", ack_before_fsync, "lost"),
     "skip_fsync": Mutant("gateway", "R4", skip_fsync, "lost"),
     "commit_before_fsync": Mutant("core", "R2", commit_before_fsync, "lost"),
-    "reuse_seq": Mutant("gateway", "R3", reuse_seq, "lost"),
+    "reuse_seq": Mutant("gateway", "R3", reuse_seq, "residue"),
     "free_before_commit": Mutant("gateway", "R3", free_before_commit, "lost"),
     "delete_on_puback": Mutant("gateway", "R3", delete_on_puback, "lost"),
     "drop_on_full_queue": Mutant("gateway", "R3", drop_on_full_queue, "lost"),

@@ -24,7 +24,7 @@ class Row:
 ROWS: dict[str, Row] = {
     "R2": Row("core killed", 3, 30, chain.r2_core_killed, both_brokers=True),
     "R3": Row("broker killed after PUBACK", 3, 20, chain.r3_broker_killed, both_brokers=True),
-    "R4": Row("gateway power cut", 3, 30, chain.r4_power_cut, needs_root=True),
+    "R4": Row("gateway power cut", 2, 30, chain.r4_power_cut, needs_root=True),
     "R5": Row("series store down", 1, 60, history.r5_database_down),
     "R8": Row("core absent, broker queue full", 2, 6, chain.r8_core_absent),
     "R12": Row("gateway disk full", 1, 3, chain.r12_gateway_disk_full, needs_root=True),
