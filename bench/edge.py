@@ -28,7 +28,7 @@ _TIMEOUT_S = 60.0
 
 async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
     """Three windows of a minute after the gateway has settled."""
-    window_s = max(4.0, WINDOW_S * scale)
+    window_s = max(2.0, WINDOW_S * scale)
     points = [PointRow(GATEWAY, signal.name, signal.quantity, signal.uom) for signal in signals()]
     cpu: list[float] = []
     written: list[float] = []

@@ -99,7 +99,7 @@ def _bounds(rows: list[Mapping[str, Any]]) -> str:
 
 def _latencies(samples: Mapping[str, list[float]]) -> str:
     figure, axes = _axes(3.6)
-    for color, (name, found) in zip(_PARTS, samples.items(), strict=True):
+    for color, (name, found) in zip(_PARTS, samples.items(), strict=False):
         ranked = sorted(found)
         share = [(n + 1) / len(ranked) for n in range(len(ranked))]
         axes.step(ranked, share, where="post", color=color, label=f"{name} ({len(ranked)})")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -26,6 +27,8 @@ ANYONE = None
 
 TOKEN_HEADER = "x-fengsui-token"  # noqa: S105 - the name of a header
 LIVE = "WEBSOCKET"
+
+log = structlog.get_logger()
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -112,6 +115,7 @@ class Guard:
                 return RedirectResponse("/sign-in", status_code=303)
             return _refuse(401, "signed_out", "Sign in first.")
         if not session.viewer.may(action):
+            log.warning("guard.refused", person=session.viewer.person, method=method, path=path)
             return _refuse(403, "forbidden", "Your role does not allow this.")
         if method == "POST":
             token = connection.headers.get(TOKEN_HEADER, "")

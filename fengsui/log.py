@@ -37,6 +37,8 @@ from typing import BinaryIO, NamedTuple
 
 MAGIC = b"FSLOG\x00\x00\x01"
 MAX_PAYLOAD = 1 << 20
+NO_END = 2**64
+"""Beyond every number."""
 
 _PRELUDE = struct.Struct("<8sII")
 _FRAME = struct.Struct("<IIQ")
@@ -277,14 +279,14 @@ class Log:
 
     # reading
 
-    def read(self, number: int, *, max_bytes: int = 1 << 20) -> Chunk:
-        """Synced records from ``number`` on (or the oldest there is), about ``max_bytes`` of them.
+    def read(self, number: int, *, last: int = NO_END, max_bytes: int = 1 << 20) -> Chunk:
+        """Synced records from ``number`` (or the oldest there is) to ``last``, about ``max_bytes`` of them.
 
         Blocking file I/O, normally out of the page cache. An empty chunk means there is nothing yet.
         """
         with self._lock:
             number = max(number, self.first)
-            if number > self._synced:
+            if number > min(last, self._synced):
                 return Chunk([], [], number)
             index = self._segment_of(number)
             segment = self._segments[index]
@@ -296,7 +298,7 @@ class Log:
         place = cached[1] if cached and cached[0] == segment.first else None
         try:
             with segment.path.open("rb", buffering=0) as file:
-                chunk, end = _scan(file.fileno(), segment, place, number, size, max_bytes)
+                chunk, end = _scan(file.fileno(), segment, place, number, size, max_bytes, last)
         except FileNotFoundError:  # given up while we looked
             return Chunk([], [], number)
         if chunk.next <= last_of_segment and (end >= size or not chunk.records):
@@ -505,9 +507,15 @@ def _head_at(file: BinaryIO, place: int) -> bytes | None:
 
 
 def _scan(
-    file: int, segment: _Segment, place: int | None, number: int, size: int, max_bytes: int
+    file: int,
+    segment: _Segment,
+    place: int | None,
+    number: int,
+    size: int,
+    max_bytes: int,
+    last: int = NO_END,
 ) -> tuple[Chunk, int]:
-    """Records from ``number`` on; where the scan ended, in bytes from the start of the file.
+    """Records from ``number`` to ``last``; where the scan ended, in bytes from the start of the file.
 
     ``place`` is where ``number`` stands, None = unknown: scan from the segment's beginning.
     """
@@ -518,7 +526,7 @@ def _scan(
     records: list[tuple[int, bytes]] = []
     damage: list[Damage] = []
     taken, window = 0, max(_READ, min(max_bytes, _LOOK_FURTHER))
-    while place < size and taken < max_bytes:
+    while place < size and taken < max_bytes and expected <= last:
         data = os.pread(file, min(size - place, window), place)
         whole = place + len(data) >= size
         used = 0
@@ -529,7 +537,7 @@ def _scan(
                 records.append((found_number, data[begin:end]))
                 taken += end - begin
             expected, used = found_number + 1, end
-            if taken >= max_bytes:
+            if taken >= max_bytes or found_number >= last:
                 break
         if used:
             place += used

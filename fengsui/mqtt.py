@@ -14,6 +14,7 @@ import contextlib
 import random
 import socket
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,9 @@ class Connection:
         Raises:
             Disconnected: The broker refused, or granted less than QoS 1.
         """
+        told = _times_cancelled()
         granted = await self._client.subscribe([(topic, 1) for topic in topics])
+        _heed_cancellation(told)
         codes = [getattr(code, "value", code) for code in granted]
         refused = [t for t, code in zip(topics, codes, strict=True) if code not in _GRANTED]
         if refused:
@@ -179,6 +182,7 @@ class Connection:
                 self._client._disconnected.set_exception(
                     Disconnected(f"the broker's stream broke: {error!r}")
                 )
+            self._paho._loop_rc_handle(paho.MQTT_ERR_PROTOCOL)  # closes the socket
 
     def _fill(self) -> bool:
         """Take from the socket what is there; whether there may be more that no wake-up will tell of."""
@@ -268,12 +272,34 @@ async def connect(
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
     connection = Connection(client, manual_ack=manual_ack)
-    async with client:
-        connection.start()
-        try:
-            yield connection
-        finally:
-            connection.flush()
+    told = _times_cancelled()
+    try:
+        async with client:
+            _heed_cancellation(told)
+            connection.start()
+            try:
+                yield connection
+            finally:
+                # an error while hanging up must not take a cancellation's place
+                told = -1 if isinstance(sys.exc_info()[1], asyncio.CancelledError) else _times_cancelled()
+                connection.flush()
+    finally:
+        _heed_cancellation(told)
+
+
+# aiomqtt waits by ``wait_for``, which up to Python 3.11 swallows a cancellation that comes at the same moment
+# as what it waits for: a process told to stop while it connects would go on for ever. The count never goes
+# back to 0 there once a task group has failed, so it is compared and not only looked at.
+
+
+def _times_cancelled() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _heed_cancellation(told: int) -> None:
+    if _times_cancelled() > told:
+        raise asyncio.CancelledError
 
 
 class Backoff:

@@ -28,6 +28,7 @@ from fengsui.errors import FengsuiError
 from fengsui.hold import Stamp, age_ms
 from fengsui.log import (
     FRAME_BYTES,
+    NO_END,
     Chunk,
     Log,
     LogError,
@@ -205,20 +206,20 @@ class Spool:
                     self.taken_bytes += size
                     return range(first, first + len(payloads))
 
-    def read(self, lane: Lane, seq: int, *, max_bytes: int = 256 * 1024) -> list[Held]:
-        """Records from ``seq`` on (or the oldest there is) that are not committed yet.
+    def read(self, lane: Lane, seq: int, *, last: int = NO_END, max_bytes: int = 256 * 1024) -> list[Held]:
+        """Records from ``seq`` (or the oldest there is) to ``last`` that are not committed yet.
 
         Damage found on the way is given up at once, reason ``damaged``.
         """
         state = self._lanes[lane]
         with state.lock:
-            chunk = state.log.read(max(seq, state.upto + 1), max_bytes=max_bytes)
+            chunk = state.log.read(max(seq, state.upto + 1), last=last, max_bytes=max_bytes)
             new_damage = [d for d in chunk.damage if d not in state.damaged]
             for damage in new_damage:
                 state.damaged.add(damage)
                 self._store_shed(lane, Shed(damage.first, damage.last, 0, "damaged"))
             if not chunk.records and chunk.damage:
-                return self.read(lane, chunk.next, max_bytes=max_bytes)
+                return self.read(lane, chunk.next, last=last, max_bytes=max_bytes)
             return [_held(number, payload) for number, payload in chunk.records]
 
     def commit(self, lane: Lane, upto: int) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 from fengsui.hold import Stamp
 from fengsui.model import Clock, Event, Kind, Lane, Reading
 from fengsui.spool import Item, Spool, SpoolFull
-from fengsui.wire import MAX_SPAN_US, encode_body, encode_readings
+from fengsui.wire import MAX_BODY, MAX_SPAN_US, encode_body, encode_readings
 
 GROUP_READINGS = 200
 URGENT_EVERY_S = 5.0
@@ -27,6 +27,8 @@ WALL_STEP_MS = 500
 _QUEUE_ITEMS = 20_000
 _STAMPS_KEPT = 4
 _FULL_PAUSE_S = 0.5
+_MOST_RAW = 32 * 1024
+_MOST_TEXT = 1_000
 
 
 class Urgent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -212,9 +214,19 @@ def _fits(group: list[_Offered], one: _Offered) -> bool:
     return one.clock == first.clock and abs(drift_ms) <= WALL_STEP_MS and span_us <= MAX_SPAN_US // 2
 
 
+def _event_body(event: Event) -> bytes:
+    """The event as a body; evidence that does not fit into a record is cut, what happened never is."""
+    body = encode_body(event)
+    if len(body) <= MAX_BODY:
+        return body
+    raw = None if event.raw is None else event.raw[:_MOST_RAW]
+    text, code = (None if word is None else word[:_MOST_TEXT] for word in (event.text, event.code))
+    return encode_body(msgspec.structs.replace(event, raw=raw, text=text, code=code))
+
+
 def _item(group: list[_Offered]) -> Item:
     first = group[0]
     if isinstance(first.item, Event):
-        return Item(Kind.EVENT, encode_body(msgspec.structs.replace(first.item, c=first.clock)), 1)
+        return Item(Kind.EVENT, _event_body(msgspec.structs.replace(first.item, c=first.clock)), 1)
     readings = [one.item for one in group if isinstance(one.item, Reading)]
     return Item(Kind.READINGS, encode_readings(readings, first.clock), len(readings))

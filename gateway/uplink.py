@@ -27,7 +27,6 @@ from gateway.lane import LaneSender
 
 HEARTBEAT_S = 20.0
 _ASK_AGAIN_S = {Lane.ALARM: 1.0, Lane.TELEMETRY: 5.0}
-_READ_PER_RECORD = 4096
 _MOST_PAUSE_S = {Lane.ALARM: 1.0, Lane.TELEMETRY: 30.0}
 """Between attempts to connect: a fire behind a cut link sounds within 2 s of its return (R76)."""
 _IDENTIFIER = {Lane.ALARM: "{}-alarm", Lane.TELEMETRY: "{}"}
@@ -212,9 +211,7 @@ class Uplink:
             wanted = [seq for _, seq in group]
             seq = wanted[0]
             while seq <= wanted[-1]:
-                held = await asyncio.to_thread(
-                    self._spool.read, lane, seq, max_bytes=_READ_PER_RECORD * len(wanted)
-                )
+                held = await asyncio.to_thread(self._spool.read, lane, seq, last=wanted[-1])
                 found += [h for h in held if h.seq <= wanted[-1]]
                 if not held:
                     break

@@ -21,6 +21,7 @@ import structlog
 from fengsui import topics
 from fengsui.journal import Journal, Offer
 from fengsui.log import LogFull, LogNoSpace
+from fengsui.marks import Marks
 from fengsui.model import Lane, Reading
 from fengsui.mqtt import Backoff, Connection, Disconnected, connect
 from fengsui.packets import Message
@@ -44,8 +45,8 @@ from ingest.plain import PlainError, Refusals, parse, records
 
 HOLE_S = 2.0
 COMMITTED_EVERY_S = 1.0
-_FIRST_ANSWER = 2
-"""Half of the window a new connection starts with."""
+_FIRST_ANSWER = 1
+"""Records after which a new connection, or a core that has just started, answers for the first time."""
 _TURN = 128
 """Messages per turn: about 3 ms of work, so that the alarm lane is never kept waiting for longer."""
 _PLAIN_TURN = 512
@@ -74,6 +75,12 @@ class _Due:
     records: int = 0
     since_s: float = 0.0
     holes: dict[int, float] = field(default_factory=dict)
+
+    def look_for_holes(self, marks: Marks, now_s: float) -> list[tuple[int, int]]:
+        """The holes there are; since when each is there is remembered."""
+        missing = marks.missing()
+        self.holes = {first: self.holes.get(first, now_s) for first, _ in missing}
+        return missing
 
 
 class Intake:
@@ -299,19 +306,21 @@ class Intake:
 
     def _answer_if_due(self, lane: Lane, gateway: str, spool: int) -> None:
         half = max(1, self._window // 2)
-        enough = 1 if lane is Lane.ALARM else self._enough.get(gateway, half)
-        if self._due[lane][gateway, spool].records >= enough:
+        enough = 1 if lane is Lane.ALARM else self._enough.get(gateway, _FIRST_ANSWER)
+        due = self._due[lane][gateway, spool]
+        if due.records >= enough:
             self._answer(lane, gateway, spool)
             if enough < half and lane is Lane.TELEMETRY:  # an answer doubles a window that began small
                 self._enough[gateway] = min(half, 2 * enough)
+        else:
+            due.look_for_holes(self._journal.account(lane, gateway, spool).marks, time.monotonic())
 
     def _answer(self, lane: Lane, gateway: str, spool: int) -> None:
         """Say what is committed; the lane's lock is held, so that nothing offered and not synced is in it."""
         now_s = time.monotonic()
         marks = self._journal.account(lane, gateway, spool).marks
         due = self._due[lane].setdefault((gateway, spool), _Due(since_s=now_s))
-        missing = marks.missing()
-        due.holes = {first: due.holes.get(first, now_s) for first, _ in missing}
+        missing = due.look_for_holes(marks, now_s)
         while missing and now_s - due.holes[missing[-1][0]] < HOLE_S:
             missing.pop()  # young; but one before an old one is named: what is not named there has arrived
         committed = Committed(

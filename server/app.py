@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -27,7 +28,7 @@ from fengsui.log import sync_folder
 from fengsui.model import Lane
 from fengsui.runtime import MACHINE, Beats, Stop, Timepiece
 from fengsui.viewer import Viewer
-from fengsui.wire import Hello
+from fengsui.wire import UNREADABLE, Hello
 from ingest.conservation import Balances, StoreBalance, as_json
 from ingest.deadletter import DeadLetter, DeadLetterUnavailable, Letter
 from ingest.decode import Decoded, Decoder
@@ -237,7 +238,7 @@ class Core:
     def _on_reply(self, gateway: str, payload: bytes) -> None:
         try:
             reply = msgspec.json.decode(payload, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             log.warning("core.reply_unreadable", gateway=gateway)
             return
         text = str(reply.get("done") or reply.get("refused") or "")[:500]
@@ -309,15 +310,18 @@ class Core:
     async def _replay(self) -> None:
         while True:
             gateway, name = await self._replays.get()
-            end = self.journal.end()
-            while any(self.writer.cursor[lane] < end[lane] for lane in Lane):
-                await asyncio.sleep(REGISTRY_EVERY_S)  # what was read before the name was known is on its way
+            await self._until_written(self.journal.end())
             try:
                 done = await self.deadletter.replay(self.decoder, self.store.write, gateway, name)
             except DeadLetterUnavailable:
                 log.exception("core.replay_failed", gateway=gateway, name=name)
             else:
                 log.info("core.replayed", gateway=gateway, name=name, readings=done.readings)
+
+    async def _until_written(self, end: Mapping[Lane, int]) -> None:
+        """What was read before a name was known may still be on its way to the dead letter."""
+        while any(self.writer.cursor[lane] < end[lane] for lane in Lane):  # noqa: ASYNC110 - no event tells it
+            await asyncio.sleep(REGISTRY_EVERY_S)
 
     # status
 

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from fengsui.viewer import Viewer
+from fengsui.wire import UNREADABLE
 
 MAX_LINE = 1 << 20
 _QUEUE = 20_000
@@ -162,7 +163,7 @@ class Local:
             args = msgspec.json.decode(line, type=dict[str, Any])
             known: dict[str, Any] = {key: args.pop(key) for key in ("id", "do", "viewer") if key in args}
             question = msgspec.convert(known | {"args": args}, Question)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             client.put(_encode({"id": None, "error": {"code": "invalid", "text": str(error)}}))
             return
         if question.do == "subscribe":

@@ -49,7 +49,7 @@ def bodies(spool: Spool, lane: Lane) -> dict[int, tuple[int, int]]:
 @pytest.mark.root
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 async def test_no_accepted_record_is_lost_to_a_power_cut(tmp_path: Path, kind: FileSystem) -> None:
-    """Cut at a random moment while storing, again and again: everything accepted is there under its number."""
+    """Cut at a random moment while storing, again and again: all that was accepted is there."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     moments = random.Random(seed)

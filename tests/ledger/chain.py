@@ -28,6 +28,7 @@ CONSUMES_S = 5.0
 RESENDS_S = 10.0
 TOLD_S = 60.0
 BROKER_QUEUE = 16
+UNSENT = 500
 
 
 async def r2_core_killed(run: Run) -> None:
@@ -92,19 +93,26 @@ async def r4_power_cut(run: Run) -> None:
     for kind in kinds:
         async with (
             power(run.folder / kind / "disk", kind) as volume,
-            run.stack(kind, spool=volume.mount) as stack,
+            run.stack(kind, spool=volume.mount, proxied=["gateway"]) as stack,
         ):
             stack.station.order(rate=BASE_RATE, fires=run.cycles)
-            await run.torment([_power_cut(run, volume, stack.station)])
+            await run.torment([_power_cut(run, volume, stack)])
             run.judge(await stack.verdict())
 
 
-def _power_cut(run: Run, volume: Volume, station: Station) -> Fault:
+def _power_cut(run: Run, volume: Volume, stack: Stack) -> Fault:
+    """With the link cut before the power is: what was accepted since is in the spool and nowhere else."""
+    station, link = stack.station, stack.proxies["gateway"]
+
     async def cut() -> None:
+        link.cut()
+        accepted = int(station.ledger().accepted.sum())
+        await station.accepted(accepted + UNSENT)
         await volume.cut()
         await station.process.kill9()
 
     async def back() -> None:
+        link.heal()
         await volume.remount()
         began = time.monotonic()
         await station.process.start()

@@ -13,7 +13,7 @@ from fengsui.hold import Stamp
 from fengsui.log import LogFailed
 from fengsui.model import Clock, Event, Kind, Lane, Reading, What
 from fengsui.spool import Held, Item, Spool, SpoolFull
-from fengsui.wire import MAX_SPAN_US, Readings
+from fengsui.wire import MAX_BODY, MAX_SPAN_US, Readings
 from gateway.collect import GROUP_READINGS, Collector, Urgent
 from tests.waiting import until
 
@@ -155,6 +155,16 @@ async def test_an_event_carries_the_clock_state_of_its_moment(tmp_path: Path, wa
         wall.step(clock=Clock.UNSYNCED)
         await collector.accept([Event("panel", T, What.FIRE)])
         assert msgspec.msgpack.decode(held(spool, Lane.ALARM)[0].body, type=Event).c == Clock.UNSYNCED
+
+
+async def test_evidence_beyond_a_record_is_cut_and_the_event_stays(tmp_path: Path, wall: Wall) -> None:
+    """A panel that sends a megabyte with its fire still raises it."""
+    async with collecting(tmp_path, wall) as (collector, spool, _):
+        await collector.accept([Event("p1", T, What.FIRE, text="x" * 90_000, raw=b"y" * 1_000_000)])
+        (record,) = held(spool, Lane.ALARM)
+        event = msgspec.msgpack.decode(record.body, type=Event)
+        assert (event.what, len(event.raw or b""), len(event.text or "")) == (What.FIRE, 32_768, 1_000)
+        assert len(record.body) <= MAX_BODY
 
 
 async def test_equal_stamps_of_a_point_are_made_unique(tmp_path: Path, wall: Wall) -> None:
