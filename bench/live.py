@@ -62,12 +62,15 @@ class Pages:
 
     def __init__(self) -> None:
         self.samples: dict[Sort, list[float]] = {}
+        self.to_core: list[float] = []
+        """Of the urgent samples, what passed until the core had received them, ms."""
         self.since_us = 0
         self.begin()
 
     def begin(self) -> None:
         """Forget what was seen; only what is measured from now on counts."""
         self.samples = {"urgent": [], "ordinary": [], "alarm": []}
+        self.to_core = []
         self.since_us = wall_us()
 
     async def look(self, page: ClientConnection, *, is_first: bool) -> None:
@@ -77,8 +80,11 @@ class Pages:
             now_us = time.time_ns() // 1000
             told = decoder.decode(text)
             if told.do == "readings":
-                for point, at_us, *_ in told.rows:
-                    self._take("urgent" if point.startswith(f"{GATEWAY}-u") else "ordinary", at_us, now_us)
+                for point, at_us, _, _, received_at_us in told.rows:
+                    is_urgent = point.startswith(f"{GATEWAY}-u")
+                    self._take("urgent" if is_urgent else "ordinary", at_us, now_us)
+                    if is_urgent and at_us >= self.since_us:
+                        self.to_core.append((received_at_us - at_us) / 1000)
             elif is_first and told.alarm is not None and told.alarm.version == 1:
                 self._take("alarm", told.alarm.measured_at_us, now_us)
 
@@ -109,6 +115,8 @@ async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
                 _fill_spool(running, queued)
                 pages.begin()
                 await station.start()
+                await until(lambda: pages.samples["urgent"], _TIMEOUT_S, "the gateway is connected")
+                pages.begin()
                 backlog += await _while_queued(pages, station, running, tell)
             await station.stop()
             await _settle(running)

@@ -40,6 +40,8 @@ MAX_PAYLOAD = 1 << 20
 NO_END = 2**64
 """Beyond every number."""
 
+_PLACES = 64
+"""Where a reader may go on, remembered by number: without it the segment is scanned from its beginning."""
 _PRELUDE = struct.Struct("<8sII")
 _FRAME = struct.Struct("<IIQ")
 _SEALED = struct.Struct("<IQ")
@@ -267,7 +269,6 @@ class Log:
         with self._lock:
             segment = self._segments.pop(0)
             self._size -= segment.size
-            self._places.clear()
         segment.path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -305,9 +306,9 @@ class Log:
             damage = [*chunk.damage, Damage(chunk.next, last_of_segment)]
             chunk = Chunk(chunk.records, damage, last_of_segment + 1)
         with self._lock:
-            if len(self._places) > 64:
-                self._places.clear()
             self._places[chunk.next] = (segment.first, end)
+            if len(self._places) > _PLACES:
+                del self._places[next(iter(self._places))]
         return chunk
 
     # inside

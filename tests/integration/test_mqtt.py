@@ -30,7 +30,6 @@ async def server() -> AsyncIterator[Process]:
 @asynccontextmanager
 async def scripted(answers: Sequence[bytes], *, pause_s: float = 0.0) -> AsyncIterator[Broker]:
     """A broker that answers CONNECT with these bytes, a write each, and then says nothing."""
-
     ended = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

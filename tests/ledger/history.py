@@ -224,7 +224,7 @@ async def r19_every_answer(run: Run) -> None:
         stack.station.order(rate=BASE_RATE)
         await stack.station.accepted(500)
         for case in itertools.islice(itertools.cycle(CASES), run.cycles):
-            await until(partial(_has_little_waiting, stack), 90, "the store is up to date", every_s=0.1)
+            await until(partial(_is_well, stack), 90, "the store is up to date", every_s=0.1)
             front.writes.clear()
             front.say = partial(_always, case.answer)
             run.faults += 1
@@ -239,6 +239,11 @@ async def r19_every_answer(run: Run) -> None:
 
 async def _always(answer: bytes | None, request: Request) -> bytes | None:
     return answer
+
+
+async def _is_well(stack: Stack) -> bool:
+    """No batch is still being asked for again, with the long pause that it has come to."""
+    return await _store_state(stack) == "ok" and await _has_little_waiting(stack)
 
 
 async def _has_little_waiting(stack: Stack) -> bool:

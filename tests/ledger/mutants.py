@@ -73,11 +73,11 @@ def skip_fsync() -> None:
 
 
 def reuse_seq() -> None:
-    """Every 50th record takes the number of the one before it."""
+    """Every tenth record takes the number of the one before it."""
     from gateway import uplink
 
     def reused(encode: Any) -> Any:
-        return lambda kind, spool, seq, age, body: encode(kind, spool, seq - (seq % 50 == 0), age, body)
+        return lambda kind, spool, seq, age, body: encode(kind, spool, seq - (seq % 10 == 0), age, body)
 
     _wrap(uplink, "encode_record", reused)
 
