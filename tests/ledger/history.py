@@ -270,7 +270,7 @@ async def _holds_back(stack: Stack) -> bool:
 
 async def _comes_back_when_told(run: Run, stack: Stack, front: Front) -> None:
     """The same request comes again after what Retry-After said, to 10 %."""
-    await until(lambda: len(_times_of_first(front)) >= 2, 20, "the request is sent again")
+    await until(lambda: len(_times_of_first(front)) >= 2, RETRIED_S, "the request is sent again")
     first, second = _times_of_first(front)[:2]
     pause = second - first
     run.expect(RETRY_AFTER_S <= pause <= 1.1 * RETRY_AFTER_S + 0.1, f"came again after {pause:.2f} s")
@@ -282,7 +282,7 @@ def _times_of_first(front: Front) -> list[float]:
 
 async def _comes_back(run: Run, stack: Stack, front: Front) -> None:
     """It is a fault, and the same request comes again after a pause."""
-    await until(lambda: len(_times_of_first(front)) >= 2, 20, "the request is sent again")
+    await until(lambda: len(_times_of_first(front)) >= 2, RETRIED_S, "the request is sent again")
     run.expect(await _store_state(stack) == "unavailable", "the fault is shown")
 
 
@@ -302,6 +302,8 @@ async def _is_halved(run: Run, stack: Stack, front: Front) -> None:
 
 
 RETRY_AFTER_S = 3
+RETRIED_S = 40
+"""Beyond the longest pause of the writer."""
 MOST_BODY = 4_000
 CASES = [
     _Case("401", reply(401, b'{"error":"authorization failed"}'), _needs_a_person),
