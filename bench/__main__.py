@@ -64,6 +64,8 @@ async def measure_all(names: list[str], scale: float) -> dict[str, Any]:
     rows: list[Row] = []
     details: dict[str, Any] = {}
     for name in names:
+        gc.collect()
+        gc.freeze()  # the collector must not stop who measures
         load = os.getloadavg()[0]
         folder = Path(tempfile.mkdtemp(prefix="fengsui-bench-"))
         begun_s = time.monotonic()
@@ -71,7 +73,6 @@ async def measure_all(names: list[str], scale: float) -> dict[str, Any]:
             result = await MEASUREMENTS[name](folder, scale=scale, tell=partial(_tell, name, begun_s))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            gc.collect()
         rows += result.rows
         took_s = round(time.monotonic() - begun_s, 1)
         details[name] = {"took_s": took_s, "load_before": round(load, 2), **result.details}

@@ -57,10 +57,12 @@ class JournalError(FengsuiError):
     """The journal cannot be opened; the text says which file and what a person can do."""
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One committed record and what the server knew about it when it came.
 
     ``record`` is header and body exactly as received; ``readings`` is what it counts for in the balance.
+    Tens of thousands are in memory: the garbage collector does not look at them (they refer to nothing that
+    could refer back).
     """
 
     n: int

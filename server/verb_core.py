@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from fengsui import settings
-from fengsui.runtime import Stop
+from fengsui.runtime import Stop, settle
 from fengsui.runtime import run as run_process
 from server.app import Core
 from server.config import Settings
@@ -27,4 +27,5 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(config: Settings, stop: Stop) -> None:
     core = await Core.open(config)
+    settle()
     await core.run(stop)

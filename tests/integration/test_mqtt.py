@@ -22,8 +22,8 @@ PINGRESP = b"\xd0\x00"
 
 @pytest.fixture
 async def server() -> AsyncIterator[Process]:
-    """A Mosquitto without users."""
-    async with mosquitto() as broker:
+    """A Mosquitto without users, whose queue holds all that a test sends in one turn."""
+    async with mosquitto(settings=["max_queued_messages 100000"]) as broker:
         yield broker
 
 
