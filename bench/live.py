@@ -96,7 +96,7 @@ class Pages:
 async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
     """All three, and what the row about the live view asks of ordinary readings."""
     samples = max(20, int(SAMPLES * scale))
-    queued = max(500, int(QUEUED * scale))
+    queued = max(5_000, int(QUEUED * scale))  # fewer are gone before anything is measured
     names = [*URGENT, *ORDINARY, *_queued_names()]
     points = [PointRow(GATEWAY, name) for name in names]
     async with house(folder, points=points, with_console=True) as running, _open_pages(running) as pages:
