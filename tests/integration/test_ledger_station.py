@@ -63,6 +63,7 @@ async def test_accepted_is_in_the_spool_after_a_power_cut(tmp_path: Path, kind: 
             for cycle in range(1, 4):
                 await station.process.start()
                 await station.accepted(cycle * rng.randrange(50, 400))
+                station.process.pause()
                 await volume.cut()
                 await station.process.kill9()
                 await volume.remount()
@@ -90,6 +91,7 @@ async def test_a_power_cut_finds_out_who_did_not_sync(tmp_path: Path, mutant: st
         try:
             await station.process.start()
             await station.accepted(500)
+            station.process.pause()
             await volume.cut()
             await station.process.kill9()
             await volume.remount()
