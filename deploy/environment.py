@@ -101,8 +101,8 @@ def pip_environment() -> dict[str, str]:
 def install(lock: Path) -> bool:
     """Install the lock with pip, counting packages on one line; pip's words are shown only if it fails.
 
-    The lock is complete, so pip resolves nothing (``--no-deps``): it would look at the newest release of a package
-    that another one asks for with extras, and refuse it for want of a hash.
+    The lock is complete, so pip resolves nothing (``--no-deps``): it would look at the newest release of a
+    package that another one asks for with extras, and refuse it for want of a hash.
     """
     total = sum(1 for line in lock.read_text().splitlines() if "==" in line)
     say(f"installing {total} packages, each checked against its hash (about a minute the first time)")
@@ -110,7 +110,12 @@ def install(lock: Path) -> bool:
     words: list[str] = []
     seen = 0
     with subprocess.Popen(
-        [*pip, "--requirement", str(lock)], cwd=ROOT, env=pip_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*pip, "--requirement", str(lock)],
+        cwd=ROOT,
+        env=pip_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -134,7 +134,7 @@ class Book:
     def __init__(
         self, points: Sequence[Point], rules: RuleSet, *, late_us: int = LATE_US, hold_s: float = HOLD_S
     ) -> None:
-        self._rules = {rule.name: rule for rule in rules.threshold}
+        self._rules = {rule.name: rule for rule in rules.about_readings()}
         self._silences = {rule.name for rule in rules.silence}
         self._offline = rules.offline.name
         self._late_us = late_us

@@ -1,8 +1,8 @@
 """Detection as one pure core: arrays in, verdicts out, time is an argument.
 
-Simulated readings (quality 4) are judged in arrays of their own, so that a test can neither clear nor hide a
-real fire at the same point. A missing value (NaN, infinite, quality *bad*) is no reading: it clears nothing,
-raises nothing, and does not count as a sign of life of its point.
+Simulated readings (quality 4) are judged in a stream of their own, so that a test can neither clear nor hide
+a real fire at the same point. A missing value (NaN, infinite, quality *bad*) is no reading: it clears and
+raises nothing, breaks the series it stands in, and does not count as a sign of life of its point.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from alerting.detect.order import Readings
 from alerting.detect.presence import Presence
 from alerting.detect.rules import RuleSet, Threshold
-from alerting.detect.threshold import Crossing, Readings, Thresholds
+from alerting.detect.slots import Crossing
+from alerting.detect.stream import State, Stream
 from alerting.detect.verdict import Reason, Verdict, VerdictKind
+from alerting.detect.words import reason
 from fengsui.model import AlarmClass, Point, Quality
 
-State = dict[str, NDArray[np.generic]]
+_REAL, _SIMULATED = "real", "simulated"
 
 
 class ActiveRule(NamedTuple):
@@ -48,28 +51,26 @@ class Engine:
         self.presence = Presence(rules, points, now_s)
         self._points = points
         self._count = len(points)
-        self._real = Thresholds(rules.threshold, points)
-        self._simulated = Thresholds(rules.threshold, points)
+        self._streams = {_REAL: Stream(rules, points)}
 
     @property
     def nbytes(self) -> int:
         """Bytes of state for all points."""
-        return self._real.nbytes + self._simulated.nbytes + self.presence.nbytes
+        return self.presence.nbytes + sum(stream.nbytes for stream in self._streams.values())
 
     def follow(self, points: Sequence[Point], *, now_s: float) -> None:
         """Take over a changed registry; a point keeps its state as long as its rules stay the same."""
-        states = self._real.state(), self._simulated.state()
+        states = {name: stream.state() for name, stream in self._streams.items()}
         self._points, self._count = points, len(points)
-        self._real = Thresholds(self.rules.threshold, points)
-        self._simulated = Thresholds(self.rules.threshold, points)
-        self._real.restore(states[0])
-        self._simulated.restore(states[1])
+        for name, state in states.items():
+            self._streams[name] = Stream(self.rules, points)
+            self._streams[name].restore(state)
         self.presence.follow(points, now_s)
 
     def unjudged(self) -> list[int]:
-        """Points whose quantity has threshold rules, but none in their unit of measure: tell an engineer."""
-        quantities = {rule.quantity for rule in self.rules.threshold}
-        fitting = {(rule.quantity, rule.uom) for rule in self.rules.threshold}
+        """Points whose quantity has rules, but none in their unit of measure: tell an engineer."""
+        quantities = {rule.quantity for rule in self.rules.about_readings()}
+        fitting = {(rule.quantity, rule.uom) for rule in self.rules.about_readings()}
         return [
             p.index for p in self._points if p.quantity in quantities and (p.quantity, p.uom) not in fitting
         ]
@@ -108,24 +109,24 @@ class Engine:
         held_at_us = received_at_us - np.maximum(age_us, 0)
         simulated = quality == Quality.SIMULATED
         found: list[tuple[Crossing, bool]] = []
-        for thresholds, chosen, test in (
-            (self._real, usable & ~simulated, False),
-            (self._simulated, usable & simulated, True),
-        ):
+        for name, chosen in ((_REAL, ~simulated), (_SIMULATED, simulated)):
             row = np.flatnonzero(chosen)
-            if len(row):
-                order = index[row]
-                if (order[1:] < order[:-1]).any():
-                    row = row[np.argsort(order, kind="stable")]
-                readings = Readings(row, index[row], at_us[row], value[row], quality[row], held_at_us[row])
-                found += [(crossing, test) for crossing in thresholds.update(readings)]
+            if not len(row):
+                continue
+            order = index[row]
+            if (order[1:] < order[:-1]).any():
+                row = row[np.argsort(order, kind="stable")]
+            readings = Readings(row, index[row], at_us[row], value[row], quality[row])
+            crossings = self._stream(name).update(readings, held_at_us[row], usable[row])
+            found += [(crossing, name == _SIMULATED) for crossing in crossings]
         found.sort(key=lambda item: item[0].row)
         received = int(received_at_us[-1])
         verdicts = [self._heard_again(number, received) for number in back]
-        for (row_, rule, kind), test in found:
+        for crossing, test in found:
+            row_ = crossing.row
             verdicts.append(
                 _verdict(
-                    rule, kind, int(index[row_]), test,
+                    crossing, int(index[row_]), test,
                     at_us=int(at_us[row_]), value=float(value[row_]),
                     received_at_us=int(received_at_us[row_]), age_us=int(age_us[row_]),
                 )
@@ -169,15 +170,14 @@ class Engine:
             elif item.rule in silences:
                 silent.append(item.point)
             else:
-                (self._simulated if item.test else self._real).assume_active(item.rule, item.point)
+                self._stream(_SIMULATED if item.test else _REAL).assume_active(item.rule, item.point)
         self.presence.assume(silent, offline)
 
     def state(self) -> State:
         """A copy of all that must outlive the process, for a snapshot."""
+        parts: dict[str, Presence | Stream] = {"presence": self.presence, **self._streams}
         return {
-            f"{part}.{name}": array
-            for part, owner in self._parts().items()
-            for name, array in owner.state().items()
+            f"{part}.{name}": array for part, owner in parts.items() for name, array in owner.state().items()
         }
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
@@ -187,12 +187,16 @@ class Engine:
             KeyError, ValueError, TypeError, IndexError: not a state of this class; nothing is promised of the
                 engine then, build a new one.
         """
-        for part, owner in self._parts().items():
-            prefix = f"{part}."
-            owner.restore({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        self.presence.restore(_part(state, "presence"))
+        self._stream(_REAL).restore(_part(state, _REAL))
+        if simulated := _part(state, _SIMULATED):
+            self._stream(_SIMULATED).restore(simulated)
 
-    def _parts(self) -> dict[str, Thresholds | Presence]:
-        return {"real": self._real, "simulated": self._simulated, "presence": self.presence}
+    def _stream(self, name: str) -> Stream:
+        """A stream costs memory for every point, so simulated readings get theirs with the first of them."""
+        if name not in self._streams:
+            self._streams[name] = Stream(self.rules, self._points)
+        return self._streams[name]
 
     def _heard_again(self, index: int, at_us: int) -> Verdict:
         return self._about_silence(VerdictKind.CLEAR, index, at_us, ())
@@ -231,30 +235,19 @@ class Engine:
         )  # fmt: skip
 
 
+def _part(state: Mapping[str, NDArray[np.generic]], part: str) -> State:
+    prefix = f"{part}."
+    return {name[len(prefix) :]: array for name, array in state.items() if name.startswith(prefix)}
+
+
 def _verdict(
-    rule: Threshold, kind: VerdictKind, point: int, test: bool, *,
-    at_us: int, value: float, received_at_us: int, age_us: int,
-) -> Verdict:  # fmt: skip
-    reasons = () if kind is VerdictKind.CLEAR else (_reason(rule, value),)
+    crossing: Crossing, point: int, test: bool, *, at_us: int, value: float, received_at_us: int, age_us: int
+) -> Verdict:
+    rule = crossing.rule
+    limit, reset = (rule.limit, rule.reset) if isinstance(rule, Threshold) else (None, None)
     return Verdict(
-        point=point, gateway="", cls=rule.cls, kind=kind, rule=rule.name, version=rule.version,
-        severity=rule.severity, at_us=at_us, value=value, limit=rule.limit, reset=rule.reset,
-        window_s=rule.on_delay_s, received_at_us=received_at_us, age_us=age_us, test=test, reasons=reasons,
-    )  # fmt: skip
-
-
-_SHOWN = {"degC": "°C"}
-"""Units of measure that a sentence writes otherwise than the registry does."""
-
-
-def _reason(rule: Threshold, value: float) -> Reason:
-    en, zh = ("at or above", "达到或超过") if rule.above is not None else ("at or below", "达到或低于")
-    label_en, label_zh = rule.label_en or rule.quantity, rule.label_zh or rule.quantity
-    lasting_en = f" for {rule.on_delay_s:g} s" if rule.on_delay_s else ""
-    lasting_zh = f",持续 {rule.on_delay_s:g} 秒" if rule.on_delay_s else ""
-    uom = _SHOWN.get(rule.uom, rule.uom)
-    return Reason(
-        rule.name, value, rule.limit, rule.on_delay_s,
-        f"{label_en} {value:.4g} {uom} {en} {rule.limit:g} {uom}{lasting_en}",
-        f"{label_zh} {value:.4g} {uom} {zh} {rule.limit:g} {uom}{lasting_zh}",
+        point=point, gateway="", cls=rule.cls, kind=crossing.kind, rule=rule.name, version=rule.version,
+        severity=rule.severity, at_us=at_us, value=value, limit=limit, reset=reset,
+        window_s=crossing.window_s, received_at_us=received_at_us, age_us=age_us, test=test,
+        reasons=() if crossing.kind is VerdictKind.CLEAR else (reason(crossing),),
     )  # fmt: skip

@@ -18,28 +18,37 @@ class RuleError(ValueError):
     """A rule file that cannot be used; the text names the rule and says what to change."""
 
 
-class Threshold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Alarm at and beyond a limit, gone when back beyond ``reset``; both held for a delay in event time.
-
-    The rule applies to every point of this quantity and unit of measure. A gap longer than ``max_gap_s``
-    restarts a running delay: what was not measured did not last.
-    """
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every rule about the readings of a point has; it applies to points of its quantity and unit."""
 
     name: str
     version: int
     cls: AlarmClass
     quantity: str
     uom: str
-    reset: float
     severity: int
     """1 low, 2 medium, 3 high, 4 life at risk."""
+    label_en: str = ""
+    label_zh: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no rule can be; a kind of rule adds its own."""
+        if not 1 <= self.severity <= 4 or self.version < 1:
+            raise RuleError(f"rule {self.name}: severity is 1 to 4, version at least 1")
+
+
+class Threshold(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Alarm at and beyond a limit, gone when back beyond ``reset``; both held for a delay in event time.
+
+    A gap longer than ``max_gap_s`` restarts a running delay: what was not measured did not last.
+    """
+
+    reset: float
     above: float | None = None
     below: float | None = None
     on_delay_s: float = 0.0
     off_delay_s: float = 0.0
     max_gap_s: float = 60.0
-    label_en: str = ""
-    label_zh: str = ""
 
     @property
     def limit(self) -> float:
@@ -50,6 +59,7 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def __post_init__(self) -> None:
         """Refuse a rule that could never raise, never clear, or flap at its limit."""
+        Rule.__post_init__(self)
         if (self.above is None) == (self.below is None):
             raise RuleError(f"rule {self.name}: give exactly one of above and below")
         if not (isfinite(self.limit) and isfinite(self.reset)):
@@ -57,8 +67,6 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         inside = self.reset < self.limit if self.above is not None else self.reset > self.limit
         if not inside:
             raise RuleError(f"rule {self.name}: reset {self.reset:g} must be on the normal side of the limit")
-        if not 1 <= self.severity <= 4 or self.version < 1:
-            raise RuleError(f"rule {self.name}: severity is 1 to 4, version at least 1")
         if min(self.on_delay_s, self.off_delay_s) < 0 or self.max_gap_s <= 0:
             raise RuleError(f"rule {self.name}: delays are not negative, max_gap_s is positive")
 
@@ -97,11 +105,14 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     silence: tuple[Silence, ...] = (Silence(),)
     offline: Offline = Offline()
 
+    def about_readings(self) -> tuple[Rule, ...]:
+        """Every rule that judges readings, of all kinds."""
+        return self.threshold
+
     def __post_init__(self) -> None:
         """Refuse two rules of one name, and silence that leaves a quantity out."""
-        names = (
-            [r.name for r in self.threshold] + sorted({r.name for r in self.silence}) + [self.offline.name]
-        )
+        names = [r.name for r in self.about_readings()]
+        names += [*sorted({r.name for r in self.silence}), self.offline.name]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise RuleError(f"rule {sorted(twice)[0]}: the name is used twice")

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alerting.detect.engine import Engine
+from alerting.detect.order import CLOCK_STEP_US
 from alerting.detect.rules import Threshold
-from alerting.detect.threshold import CLOCK_STEP_US
 from alerting.detect.verdict import Verdict, VerdictKind
 from fengsui.model import AlarmClass, Point, Quality
 

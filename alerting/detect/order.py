@@ -1,0 +1,210 @@
+"""The order of time inside each point: what is late, where a clock fell back, where a series broke.
+
+Every detector is given the same readings in the same order, so this is found out once for all of them. A
+batch is sorted by point (stable, so arrival order stays); what a reading's predecessor was is then a look at
+the row before it, or at what was kept of the point from the batch before. So how a stream is cut into batches
+cannot change a verdict. Pure numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fengsui.model import Quality
+
+Ints = NDArray[np.int64]
+Rows = NDArray[np.intp]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+CLOCK_STEP_US = 60_000_000
+"""A source whose clock falls back by more than this against the server's starts a new order of time.
+
+Without it one stamp from the future would make every later reading of the point *late* (reliability E12).
+"""
+
+NEVER = -1
+"""``before_us`` of a reading without a predecessor: the first of its point, or after a clock step."""
+
+_NO_OFFSET = -(2**62)
+
+
+class Readings(NamedTuple):
+    """Readings sorted by point, arrival order kept inside a point; all of shape (n,)."""
+
+    row: Rows
+    """Row in the caller's batch."""
+    point: Rows
+    at_us: Ints
+    value: Floats
+    quality: NDArray[np.uint8]
+
+    def take(self, rows: Rows | Bools) -> Readings:
+        """The given rows of every column."""
+        return Readings(
+            self.row[rows], self.point[rows], self.at_us[rows], self.value[rows], self.quality[rows]
+        )
+
+
+class Series(NamedTuple):
+    """Usable readings of each point in its order of time, none late; arrays of shape (n,).
+
+    Attributes:
+        readings: Finite values, sorted by point.
+        before_us: Stamp of the reading before it of the same point; ``NEVER`` = none to compare with.
+        broken: Something invalid or out of range stood between that one and this one: no rate may be taken
+            across it.
+        heads: First row of each point, shape (points,).
+        tails: Last row of each point, shape (points,).
+        first: Mask of ``heads``.
+    """
+
+    readings: Readings
+    before_us: Ints
+    broken: Bools
+    heads: Rows
+    tails: Rows
+    first: Bools
+
+    def take(self, rows: Rows | Bools) -> Series:
+        """The given rows; only whole points may be left out."""
+        readings = self.readings.take(rows)
+        return Series(readings, self.before_us[rows], self.broken[rows], *segments(readings.point))
+
+
+class Order:
+    """The newest stamp of each point, and what goes with it.
+
+    Args:
+        count: Points, by index, dense.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._newest_us = np.full(count, NEVER, np.int64)
+        self._offset_us = np.full(count, _NO_OFFSET, np.int64)
+        self._broken = np.zeros(count, np.bool_)
+        self._any_broken = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state for all points."""
+        return self._newest_us.nbytes + self._offset_us.nbytes + self._broken.nbytes
+
+    def enter(self, readings: Readings, held_at_us: Ints, valid: Bools) -> tuple[Series, Readings | None]:
+        """Readings in their points' order of time, and those that came late (None = none did).
+
+        Args:
+            readings: Sorted by point, at least one; invalid ones included, for they break a series.
+            held_at_us: When the gateway took each, by the server's clock: received minus age, shape (n,).
+            valid: Which are usable: finite and not *bad*, shape (n,).
+
+        A reading not newer than the newest usable one of its point is *late*: it moves nothing.
+        """
+        breaks = ~valid | (readings.quality == Quality.OUT_OF_RANGE)
+        cause = breaks if self._any_broken or breaks.any() else None
+        kept = None if valid.all() else np.flatnonzero(valid)
+        usable, held = (readings, held_at_us) if kept is None else (readings.take(kept), held_at_us[kept])
+        before, late = self._stamps(usable, held)
+        lagging = None
+        if late is not None:
+            kept = np.arange(len(valid)) if kept is None else kept
+            lagging, kept, before = usable.take(late), kept[~late], before[~late]
+        in_order = readings if kept is None else readings.take(kept)
+        heads, tails, first = segments(in_order.point)
+        if cause is None:
+            broken = np.zeros(len(in_order.row), np.bool_)
+        else:
+            broken = self._breaks(readings.point, cause, kept, heads, tails)
+        return Series(in_order, before, broken, heads, tails, first), lagging
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """A copy of the state."""
+        return {
+            "newest_us": self._newest_us.copy(),
+            "offset_us": self._offset_us.copy(),
+            "broken": self._broken.copy(),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over ``state`` of the points that are known here.
+
+        Raises:
+            KeyError, ValueError, TypeError: not a state of this class.
+        """
+        count = min(len(self._newest_us), len(state["newest_us"]))
+        self._newest_us[:count] = state["newest_us"][:count]
+        self._offset_us[:count] = state["offset_us"][:count]
+        self._broken[:count] = state["broken"][:count]
+        self._any_broken = bool(self._broken.any())
+
+    def _stamps(self, readings: Readings, held_at_us: Ints) -> tuple[Ints, Bools | None]:
+        """The newest stamp of the point before each reading (or ``NEVER``), and which readings are late.
+
+        Moves the marks of the points on.
+        """
+        point, at = readings.point, readings.at_us
+        heads, tails, first = segments(point)
+        offset = at - held_at_us
+        previous = np.empty_like(offset)
+        previous[1:] = offset[:-1]
+        previous[heads] = self._offset_us[point[heads]]
+        self._offset_us[point[tails]] = offset[tails]
+        before = np.empty_like(at)
+        before[1:] = at[:-1]
+        before[heads] = self._newest_us[point[heads]]
+        stepped = offset < previous - CLOCK_STEP_US
+        before[stepped] = NEVER
+        if (at > before).all():
+            self._newest_us[point[tails]] = at[tails]
+            return before, None
+        # Something is out of order: the running maximum inside each segment. Stamps become ranks, so that
+        # segment and stamp fit one sortable number.
+        cut = first | stepped
+        highest = np.where(cut, np.maximum(at, before), at)
+        stamps, rank = np.unique(highest, return_inverse=True)
+        base = np.cumsum(cut) * len(stamps)
+        running = stamps[np.maximum.accumulate(base + rank) - base]
+        inside = np.flatnonzero(~cut)
+        before[inside] = running[inside - 1]
+        self._newest_us[point[tails]] = running[tails]
+        return before, at <= before
+
+    def _breaks(self, point: Rows, breaks: Bools, kept: Rows | None, heads: Rows, tails: Rows) -> Bools:
+        """For each kept row: did something break the series since the kept row before it?
+
+        Moves the marks of the points on.
+        """
+        kept = np.arange(len(point)) if kept is None else kept
+        so_far = np.cumsum(breaks)
+        all_heads, all_tails, _ = segments(point)
+        own = breaks[kept]
+        since = np.empty(len(kept), np.int64)
+        since[1:] = so_far[kept[:-1]] - own[:-1]  # out of range breaks what follows
+        # A point's first kept row looks back to where the point begins in this batch, and to the mark.
+        begin = all_heads[np.searchsorted(point[all_heads], point[kept[heads]])]
+        since[heads] = so_far[begin] - breaks[begin]
+        broken: Bools = so_far[kept] - own > since
+        broken[heads] |= self._broken[point[kept[heads]]]
+        points = point[all_tails]
+        last = np.full(len(points), -1, np.int64)
+        last[np.searchsorted(points, point[kept[tails]])] = kept[tails]
+        begin_count: Ints = so_far[all_heads] - breaks[all_heads]
+        after = np.where(last >= 0, so_far[last] - breaks[last], begin_count)
+        marked = so_far[all_tails] > after
+        self._broken[points] = np.where(last >= 0, marked, marked | self._broken[points])
+        self._any_broken = bool(self._broken.any())
+        return broken
+
+
+def segments(point: Rows) -> tuple[Rows, Rows, Bools]:
+    """First and last row of each point in an array sorted by point, and a mask of the first ones."""
+    first = np.empty(len(point), np.bool_)
+    first[:1] = True
+    np.not_equal(point[1:], point[:-1], out=first[1:])
+    heads = np.flatnonzero(first)
+    tails = np.append(heads[1:] - 1, len(point) - 1) if len(point) else heads
+    return heads, tails, first

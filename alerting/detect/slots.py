@@ -1,0 +1,148 @@
+"""Which rule sits where: the slots of one kind of rule at every point, and what each keeps per slot.
+
+A point has one slot for every rule of a kind that applies to it, so state is a structure of arrays of shape
+(slots, points). A detector declares its arrays here; saving and restoring after a change of rules or registry
+are then the same for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alerting.detect.order import Series
+from alerting.detect.rules import Rule
+from alerting.detect.verdict import VerdictKind
+from fengsui.model import Point
+
+RuleT = TypeVar("RuleT", bound=Rule)
+
+
+class Crossing(NamedTuple):
+    """A reading that changed what a rule says of its point."""
+
+    row: int
+    rule: Rule
+    kind: VerdictKind
+    observed: float
+    """What was held against the limit, in the rule's own measure: a value, a rate per minute, a span, ..."""
+    limit: float
+    window_s: float
+    """Over how long it was observed, or for how long it had to last."""
+
+
+class Detector(Protocol):
+    """One kind of rule at all points; every one of them passes ``tests/unit/test_detectors.py``.
+
+    An instance sees the readings of one stream (real, or simulated) in the order of time of each point. It
+    must say the same however the stream is cut into batches.
+    """
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state for all points."""
+
+    def update(self, series: Series) -> list[Crossing]:
+        """Judge readings; the crossings, unordered. Nothing in ``series`` is changed."""
+
+    def assume_active(self, rule: str, point: int) -> None:
+        """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """A copy of all that must outlive the process."""
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over ``state``; rules and points may have changed meanwhile.
+
+        Raises:
+            KeyError, ValueError, TypeError, IndexError: not a state of this class.
+        """
+
+
+class Slots:
+    """Base of the detectors with rules in slots: assignment, saving, restoring.
+
+    Args:
+        rules: Of one kind, in the order of their numbers in the state.
+        points: By index, dense.
+
+    ``SLOT_ARRAYS`` names the attributes of shape (slots, points, ...) and ``POINT_ARRAYS`` those of shape
+    (points, ...) that are state.
+    """
+
+    SLOT_ARRAYS: ClassVar[tuple[str, ...]] = ()
+    POINT_ARRAYS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, rules: Sequence[Rule], points: Sequence[Point]) -> None:
+        self._numbered = tuple(rules)
+        self._rule = assign(rules, points)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state for all points."""
+        names = ("_rule", *self.SLOT_ARRAYS, *self.POINT_ARRAYS)
+        return sum(self._array(name).nbytes for name in names)
+
+    def slot_of(self, rule: str, point: int) -> int | None:
+        """The slot in which ``rule`` judges ``point``; None = it does not."""
+        for slot, number in enumerate(self._rule[:, point].tolist()):
+            if number >= 0 and self._numbered[number].name == rule:
+                return slot
+        return None
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """A copy of the state; ``rules`` names the rule versions that the numbers in ``rule`` mean."""
+        arrays = {
+            name.lstrip("_"): self._array(name).copy() for name in (*self.SLOT_ARRAYS, *self.POINT_ARRAYS)
+        }
+        identities = np.array([identity(rule) for rule in self._numbered], dtype=np.str_)
+        return {"rules": identities, "rule": self._rule.copy(), **arrays}
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over ``state`` for every point and slot that still has the same rule in the same version.
+
+        Raises:
+            KeyError, ValueError, TypeError, IndexError: not a state of this class.
+        """
+        known = {identity(rule): number for number, rule in enumerate(self._numbered)}
+        renumber = np.array([known.get(str(name), -2) for name in state["rules"]] + [-1], np.int16)
+        count = min(self._rule.shape[1], state["rule"].shape[1])
+        old_rule = renumber[state["rule"].astype(np.int16)[:, :count]]
+        for slot in range(len(self._rule)):
+            for old in range(len(old_rule)):
+                same = (self._rule[slot, :count] == old_rule[old]) & (old_rule[old] >= 0)
+                for name in self.SLOT_ARRAYS:
+                    self._array(name)[slot, :count][same] = state[name.lstrip("_")][old, :count][same]
+        for name in self.POINT_ARRAYS:
+            self._array(name)[:count] = state[name.lstrip("_")][:count]
+
+    def _array(self, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = getattr(self, name)
+        return array
+
+
+def assign(rules: Sequence[Rule], points: Sequence[Point]) -> NDArray[np.int16]:
+    """Number of the rule in each slot of each point, shape (slots, points); -1 = no rule there.
+
+    A rule applies to the points of its quantity and unit of measure.
+    """
+    fitting: dict[tuple[str, str], list[int]] = {}
+    for number, rule in enumerate(rules):
+        fitting.setdefault((rule.quantity, rule.uom), []).append(number)
+    slots = max((len(numbers) for numbers in fitting.values()), default=0)
+    table = np.full((slots, len(points)), -1, np.int16)
+    number_of = {kind: i for i, kind in enumerate(fitting)}
+    kinds = (number_of.get((point.quantity, point.uom), -1) for point in points)
+    kind = np.fromiter(kinds, np.int32, len(points))
+    for i, numbers in enumerate(fitting.values()):
+        for slot, number in enumerate(numbers):
+            table[slot, kind == i] = number
+    return table
+
+
+def identity(rule: Rule) -> str:
+    """A rule in its version, as state and record name it."""
+    return f"{rule.name}@{rule.version}"

@@ -1,0 +1,70 @@
+"""One stream of readings through every detector: what is real, or what is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alerting.detect.order import Bools, Ints, Order, Readings
+from alerting.detect.rules import RuleSet
+from alerting.detect.slots import Crossing, Detector
+from alerting.detect.threshold import Thresholds
+from fengsui.model import Point
+
+State = dict[str, NDArray[np.generic]]
+
+
+class Stream:
+    """All detectors over all points.
+
+    Args:
+        rules: What to judge by.
+        points: The registry's points by index, dense and stable.
+    """
+
+    def __init__(self, rules: RuleSet, points: Sequence[Point]) -> None:
+        self._order = Order(len(points))
+        self._thresholds = Thresholds(rules.threshold, points)
+        self._detectors: dict[str, Detector] = {"threshold": self._thresholds}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state for all points."""
+        return self._order.nbytes + sum(detector.nbytes for detector in self._detectors.values())
+
+    def update(self, readings: Readings, held_at_us: Ints, valid: Bools) -> list[Crossing]:
+        """Judge readings; see ``Order.enter`` for the arguments. The crossings, unordered."""
+        series, late = self._order.enter(readings, held_at_us, valid)
+        crossings = [] if late is None else self._thresholds.late(late)
+        if len(series.readings.row):
+            for detector in self._detectors.values():
+                crossings += detector.update(series)
+        return crossings
+
+    def assume_active(self, rule: str, point: int) -> None:
+        """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""
+        for detector in self._detectors.values():
+            detector.assume_active(rule, point)
+
+    def state(self) -> State:
+        """A copy of all that must outlive the process."""
+        return {
+            f"{part}.{name}": array
+            for part, owner in self._parts().items()
+            for name, array in owner.state().items()
+        }
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over ``state``; rules and points may have changed meanwhile.
+
+        Raises:
+            KeyError, ValueError, TypeError, IndexError: not a state of this class.
+        """
+        for part, owner in self._parts().items():
+            prefix = f"{part}."
+            owner.restore({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+
+    def _parts(self) -> dict[str, Order | Detector]:
+        return {"order": self._order, **self._detectors}

@@ -1,0 +1,37 @@
+"""Why a rule says what it says, in words: one sentence in both languages for each kind of rule."""
+
+from __future__ import annotations
+
+from alerting.detect.rules import Rule, Threshold
+from alerting.detect.slots import Crossing
+from alerting.detect.verdict import Reason
+
+_SHOWN = {"degC": "°C"}
+"""Units of measure that a sentence writes otherwise than the registry does."""
+
+
+def reason(crossing: Crossing) -> Reason:
+    """Why this reading made its rule raise."""
+    rule = crossing.rule
+    match rule:
+        case Threshold():
+            en, zh = _threshold(rule, crossing)
+        case _:
+            raise AssertionError(f"no words for {type(rule).__name__}")
+    return Reason(rule.name, crossing.observed, crossing.limit, crossing.window_s, en, zh)
+
+
+def _threshold(rule: Threshold, crossing: Crossing) -> tuple[str, str]:
+    en, zh = ("at or above", "达到或超过") if rule.above is not None else ("at or below", "达到或低于")
+    label_en, label_zh = _labels(rule)
+    lasting_en = f" for {rule.on_delay_s:g} s" if rule.on_delay_s else ""
+    lasting_zh = f",持续 {rule.on_delay_s:g} 秒" if rule.on_delay_s else ""
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    return (
+        f"{label_en} {crossing.observed:.4g} {uom} {en} {crossing.limit:g} {uom}{lasting_en}",
+        f"{label_zh} {crossing.observed:.4g} {uom} {zh} {crossing.limit:g} {uom}{lasting_zh}",
+    )
+
+
+def _labels(rule: Rule) -> tuple[str, str]:
+    return rule.label_en or rule.quantity, rule.label_zh or rule.quantity
