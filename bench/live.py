@@ -8,8 +8,9 @@ waiting in the same gateway's spool, sampled for as long as any of them waits.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from bench.backlog import Progress
 from bench.figures import Figure, Result, Row, percentile
 from bench.house import House, PointRow, house
+from bench.processes import CpuMeter, Share, limiting
 from bench.station import LIMIT_C, ORDINARY, URGENT
 from console.live import WATCHED
 from fengsui.errors import UsageError
@@ -110,6 +112,8 @@ async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
             dead = await _collect(pages, "urgent", samples, tell, "series store dead")
             await running.database.start()
             backlog: list[float] = []
+            to_core: list[float] = []
+            drains: list[dict[str, Share]] = []
             while len(backlog) < samples:
                 await station.stop()
                 _fill_spool(running, queued)
@@ -117,16 +121,27 @@ async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
                 await station.start()
                 await until(lambda: pages.samples["urgent"], _TIMEOUT_S, "the gateway is connected")
                 pages.begin()
+                meter = CpuMeter(_pids(running, station))
+                meter.begin()
+                begun_s = time.perf_counter()
                 backlog += await _while_queued(pages, station, running, tell)
+                drains.append(meter.shares(queued, time.perf_counter() - begun_s))
+                to_core += pages.to_core
             await station.stop()
             await _settle(running)
         finally:
             await station.stop()
-    return _result(idle, ordinary, dead, backlog, alarms)
+    return _result(idle, ordinary, dead, backlog, alarms, queued, _bound(drains, to_core))
 
 
 def _result(
-    idle: list[float], ordinary: list[float], dead: list[float], backlog: list[float], alarms: list[float]
+    idle: list[float],
+    ordinary: list[float],
+    dead: list[float],
+    backlog: list[float],
+    alarms: list[float],
+    queued: int,
+    bound: str,
 ) -> Result:
     quiet_ms = percentile(idle, 0.99)
     close = 1.2 * quiet_ms + 5
@@ -158,10 +173,11 @@ def _result(
         ),
         Row(
             key="ws_p99_ms.backlog",
-            what=f"{what}: urgent, {QUEUED:,} telemetry records queued",
+            what=f"{what}: urgent, {queued:,} telemetry records queued",
             unit="ms",
             figure=_p99(backlog),
             most=close,
+            bound_by=bound,
         ),
         Row(
             key="ws_p99_ms.alarm",
@@ -174,6 +190,29 @@ def _result(
     return Result(
         rows, {"samples_ms": {name: [round(ms, 2) for ms in found] for name, found in sets.items()}}
     )
+
+
+def _pids(running: House, station: Process) -> dict[str, int]:
+    assert running.console is not None
+    return {
+        "core": running.core.process.pid,
+        "influxd": running.database.pid,
+        "mosquitto": running.broker.pid,
+        "console": running.console.pid,
+        "gateway": station.pid,
+        "pages": os.getpid(),
+    }
+
+
+def _bound(drains: Sequence[Mapping[str, Share]], to_core: Sequence[float]) -> str:
+    """Who was busy while the queue drained, on average of the times it did, and how far the way is shared."""
+    shares = {
+        name: Share(
+            *(sum(parts) / len(drains) for parts in zip(*(drain[name] for drain in drains), strict=True))
+        )
+        for name in drains[0]
+    }
+    return f"{limiting(shares, os.cpu_count() or 1)}; to the core p99 {percentile(to_core, 0.99):.1f} ms"
 
 
 def _p99(samples: Sequence[float]) -> Figure:

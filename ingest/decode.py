@@ -327,7 +327,7 @@ class _Reading:
         """Set records aside whose index, stamp or quality is out of bounds; whether there were any."""
         if not self.rows:
             return False
-        starts = np.flatnonzero(np.diff(columns.row, prepend=-1))
+        starts = np.cumsum([0, *(row.body.count for row in self.rows[:-1])])
         suspect = (
             (np.maximum.reduceat(columns.index, starts) >= [len(row.table.names) for row in self.rows])
             | (np.maximum.reduceat(columns.at_us, starts) >= MAX_STAMP_US)

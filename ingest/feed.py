@@ -14,8 +14,10 @@ from fengsui.model import Lane
 from ingest.decode import Decoded, Decoder
 
 CHUNK_READINGS = 5_000
-_KEPT = 128
-"""Chunks: nothing is decoded again for a store less than 640,000 readings behind. 45 MB of arrays at most."""
+_KEPT_READINGS = 640_000
+"""Nothing is decoded again for a store less than this behind. 45 MB of arrays at most."""
+_KEPT_CHUNKS = 4_096
+"""Chunks of single readings weigh more than what is in them."""
 
 
 class Feed:
@@ -33,6 +35,7 @@ class Feed:
         self._decoder = decoder
         self._first_seen = first_seen
         self._kept: OrderedDict[tuple[Lane, int], Decoded] = OrderedDict()
+        self._kept_readings = 0
 
     async def read(self, cursor: Cursor) -> Decoded:
         """What follows a cursor: up to ``CHUNK_READINGS`` of one lane, the alarm lane first; waits for it."""
@@ -45,12 +48,20 @@ class Feed:
                 break
         entries = await self._journal.read(cursor, max_readings=CHUNK_READINGS)
         decoded = self._decoder.decode(entries)
-        self._kept[entries[0].lane, entries[0].n] = decoded
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        self._keep((entries[0].lane, entries[0].n), decoded)
         self._first_seen(decoded)
         return decoded
 
     def forget(self) -> None:
         """The registry changed: what was decoded before may be bound otherwise now."""
         self._kept.clear()
+        self._kept_readings = 0
+
+    def _keep(self, key: tuple[Lane, int], decoded: Decoded) -> None:
+        if (before := self._kept.pop(key, None)) is not None:
+            self._kept_readings -= before.batch.count
+        self._kept[key] = decoded
+        self._kept_readings += decoded.batch.count
+        while self._kept_readings > _KEPT_READINGS or len(self._kept) > _KEPT_CHUNKS:
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_readings -= oldest.batch.count

@@ -19,6 +19,7 @@ sending a line twice is harmless, because the same series and stamp overwrite.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 import time
@@ -54,6 +55,8 @@ from ingest.store.line import MEASUREMENT, TAG, Lines
 MAX_RETRY_AFTER_S = 3600.0
 """A server that asks for more is asked again after an hour."""
 MAX_ROWS_PER_REQUEST = 20_000
+_ROWS_AT_ONCE = 2_000
+"""Lines made in one turn of the event loop, 0.3 ms; in one of 20,000 a line costs half as much again."""
 
 _CONNECTIONS = 4
 _CHUNK_ROWS = 10_000
@@ -206,7 +209,7 @@ class InfluxStore:
 
     async def _store(self, rows: Rows, part: NDArray[np.intp], refused: list[Refused]) -> bool:
         """Send ``part`` in one request and find out what is refused; True when nothing was."""
-        answer = await self._post(self._lines.encode(rows.take(part)))
+        answer = await self._post(await self._encode(rows, part))
         if answer.status == HTTPStatus.NO_CONTENT:
             return True
         half = len(part) // 2
@@ -221,6 +224,14 @@ class InfluxStore:
         else:
             await self._split(rows, part, answer, refused)
         return False
+
+    async def _encode(self, rows: Rows, part: NDArray[np.intp]) -> bytes:
+        """The lines of ``part``; between pieces of them an alarm gets its turn."""
+        pieces = []
+        for first in range(0, len(part), _ROWS_AT_ONCE):
+            pieces.append(self._lines.encode(rows.take(part[first : first + _ROWS_AT_ONCE])))
+            await asyncio.sleep(0)
+        return b"".join(pieces)
 
     async def _split(
         self, rows: Rows, part: NDArray[np.intp], answer: Answer, refused: list[Refused]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Literal
 
 import pytest
 
-from ingest.store.base import StoreMisconfigured, StoreUnavailable
+from ingest.store.base import Rows, StoreMisconfigured, StoreUnavailable
 from ingest.store.influx import InfluxStore
+from ingest.store.line import Lines
 from tests.rawhttp import RawServer, Request, raw_server, reply
 from tests.readings import EVERYBODY, NOW_US, Points, point, steady
 from tests.servers import HOST, free_port
@@ -70,6 +72,34 @@ async def test_what_is_sent(version: Literal[1, 2]) -> None:
         assert {"bucket=fengsui", "org=fire", "precision=us"} <= set(request.target.split("?")[1].split("&"))
         assert request.headers["authorization"] == "Token token"
     assert "token" not in request.target
+
+
+async def test_many_lines_are_made_in_pieces_and_sent_in_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop turns after every 2,000 lines; what is sent is every row, once, in order."""
+    turns = 0
+    made: list[tuple[int, int]] = []
+    encode = Lines.encode
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def noted(lines: Lines, rows: Rows) -> bytes:
+        made.append((turns, rows.count))
+        return encode(lines, rows)
+
+    monkeypatch.setattr(Lines, "encode", noted)
+    async with store_at(always(reply(204))) as (store, server):
+        turning = asyncio.create_task(turn(), name="others")
+        assert (await store.write(steady(20_000))).stored == 20_000
+        turning.cancel()
+    (request,) = server.writes()
+    assert len(request.lines) == len(set(request.lines)) == 20_000
+    assert request.lines[-1] == encode(Lines(Points.named("a", "b")), steady(20_000)).splitlines()[-1]
+    assert [count for _, count in made] == [2_000] * 10
+    assert len({at for at, _ in made}) == 10
 
 
 @BOTH

@@ -15,7 +15,7 @@ from ingest.deadletter import DeadLetter
 from ingest.decode import Decoder
 from ingest.feed import Feed
 from ingest.store.influx import InfluxStore
-from ingest.writer import StoreState, Writer
+from ingest.writer import IN_FLIGHT, StoreState, Writer
 from tests.readings import EVERYBODY, NOW_US, Points
 from tests.servers import influxd
 from tests.waiting import until
@@ -69,7 +69,7 @@ async def test_an_outage_is_caught_up(tmp_path: Path) -> None:
                 await journal.commit(Lane.TELEMETRY)
         await journal.commit(Lane.TELEMETRY)
         await until(lambda: writer.statistics().state is StoreState.UNAVAILABLE, 10, "the fault")
-        assert writer.statistics().in_flight <= 2
+        assert writer.statistics().in_flight <= IN_FLIGHT
         await server.restart()
         begin = time.monotonic()
         await until(lambda: writer.cursor == journal.end(), 100, "caught up")

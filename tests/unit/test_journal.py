@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fengsui import journal as of_journal
 from fengsui.journal import Cursor, Entry, Journal, JournalError, Offer
-from fengsui.log import Damage, Log, LogFailed, LogFull, LogNoSpace
+from fengsui.log import Chunk, Damage, Log, LogFailed, LogFull, LogNoSpace
 from fengsui.marks import MAX_AHEAD, MAX_ISLANDS, Marks
 from fengsui.model import Kind, Lane
 from fengsui.wire import HEADER, Shed, encode_body, encode_record, unpack_header
@@ -460,3 +461,34 @@ async def test_a_head_that_is_not_understood_is_refused(folder: Path) -> None:
     Log.create(folder / "alarm", head=lambda: b"\xc1", quota_bytes=1 << 20, segment_bytes=1 << 20).close()
     with pytest.raises(JournalError, match="head cannot be read"):
         make(folder)
+
+
+async def test_a_read_is_bounded_in_entries_too(journal: Journal) -> None:
+    """Small records are not given out by the thousand: an alarm waits while what was read is decoded."""
+    for seq in range(1, 301):
+        offer(journal, record(seq))
+    await journal.commit(TELEMETRY)
+    entries = await journal.read(START, max_readings=100_000)
+    assert [entry.n for entry in entries] == list(range(1, 101))
+
+
+async def test_a_reader_far_behind_uses_all_it_took_from_the_files(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one look into the files found is given out in many reads, once each, before the next look."""
+    monkeypatch.setattr(of_journal, "_RECENT_BYTES", 0)
+    looks: list[int] = []
+    look = Log.read
+
+    def counted(log: Log, number: int, *, max_bytes: int) -> Chunk:
+        looks.append(number)
+        return look(log, number, max_bytes=max_bytes)
+
+    monkeypatch.setattr(Log, "read", counted)
+    for seq in range(1, 1_001):
+        offer(journal, record(seq, bytes(2_000)))
+    await journal.commit(TELEMETRY)
+    entries = await read_all(journal, max_readings=10)
+    assert [entry.n for entry in entries] == list(range(1, 1_001))
+    assert 2 <= len(looks) <= 4, "2 MB, 1 MB at a look"
+    assert looks == sorted(looks)

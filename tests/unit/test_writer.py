@@ -101,6 +101,8 @@ class FakeStore:
         self.largest = 0
         self.refuses: Callable[[int, int], bool] = lambda point, at_us: False
         self.is_down = False
+        self.turns = 1
+        """Of the event loop, that a write lasts."""
 
     async def write(self, rows: Rows) -> Outcome:
         """Store, refuse or fail."""
@@ -109,7 +111,8 @@ class FakeStore:
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.largest = max(self.largest, rows.count)
         try:
-            await asyncio.sleep(0)
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
             if self.troubles:
                 raise self.troubles.pop(0)
             if self.is_down:
@@ -222,8 +225,9 @@ async def test_everything_arrives_once(bench: Bench) -> None:
     assert writer.faults == []
 
 
-async def test_backlog_goes_in_large_batches_two_at_a_time(bench: Bench) -> None:
-    """A backlog is written 20,000 readings at a time, with two requests in flight, never more."""
+async def test_backlog_goes_in_large_batches_three_at_a_time(bench: Bench) -> None:
+    """A backlog is written 20,000 readings at a time, with three requests in flight, never more."""
+    bench.store.turns = 20
     for i in range(300):
         bench.journal.add_readings(500, at=i * 1000)
     async with running(bench.writer()) as writer:
@@ -231,18 +235,44 @@ async def test_backlog_goes_in_large_batches_two_at_a_time(bench: Bench) -> None
     assert len(bench.store.rows) == 150_000
     assert bench.store.calls <= 150_000 / MAX_READINGS + 1
     assert bench.store.largest <= MAX_READINGS + 5_000
-    assert bench.store.most_at_once == 2
+    assert bench.store.most_at_once == 3
+
+
+async def test_others_get_their_turn_between_two_chunks(bench: Bench) -> None:
+    """However much there is to read, the event loop turns after every chunk: an alarm may be waiting."""
+    for i in range(100):
+        bench.journal.add_readings(500, at=i * 1000)
+    turns = 0
+    read_at: list[int] = []
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def read(cursor: Mapping[Lane, int]) -> Decoded:
+        read_at.append(turns)
+        return await bench.journal.read(cursor)
+
+    turning = asyncio.create_task(turn(), name="others")
+    writer = Writer(bench.journal, read, bench.store, bench.bury, bench.file, sleep=bench.sleep)
+    async with running(writer):
+        await drained(bench, writer)
+    turning.cancel()
+    assert len(read_at) >= 10
+    assert len(set(read_at)) == len(read_at)
 
 
 async def test_a_dead_store_bounds_what_is_read(bench: Bench) -> None:
-    """While the store is down, no more than two batches leave the journal, however long it lasts."""
+    """While the store is down, no more than three batches leave the journal, however long it lasts."""
     bench.store.is_down = True
     for i in range(500):
         bench.journal.add_readings(500, at=i * 1000)
     async with running(bench.writer()) as writer:
         await until(lambda: bench.store.calls > 30, 5, "many attempts")
-        assert bench.journal.reads <= 8
-        assert writer.statistics().in_flight == 2
+        assert bench.journal.reads <= 12
+        assert writer.statistics().in_flight == 3
         assert writer.cursor[Lane.TELEMETRY] == 0
         assert writer.statistics().state is StoreState.UNAVAILABLE
         assert writer.faults == ["down"]
