@@ -3,18 +3,21 @@
 One written rule over quantity, unit of measure and position words; no file and no family is named anywhere.
 ``docs/evaluation.md`` tells the same to people.
 
-1. A channel that is *not calibrated* (raw counts, an index, "as in source") says nothing about a limit: left out.
-2. The quantity and the unit must stand in :data:`CONVERSIONS`; a pair that does not is left out. So a gas given as
-   a flow, a flag, a heat release rate and a light transmission without a path are left out.
+1. A channel that is *not calibrated* (raw counts, an index, "as in source") says nothing about a limit: left
+   out.
+2. The quantity and the unit must stand in :data:`CONVERSIONS`; a pair that does not is left out. So a gas
+   given as a flow, a flag, a heat release rate and a light transmission without a path are left out.
 3. A **temperature** is a *detector* channel when it is near the ceiling
-   (:func:`gateway.drivers.recording.near_ceiling`). Where a file places no thermometer near a ceiling, those of the
-   room are, which are all that name no thing and no other place.
+   (:func:`gateway.drivers.recording.near_ceiling`). Where a file places no thermometer near a ceiling, those
+   of the room are, which are all that name no thing and no other place.
 4. A **gas or smoke probe**, and humidity, is a *detector* channel unless it names a duct, a hood or outdoors.
-5. What names a thing (cable, motor, battery cell, water) or measures equipment (pressure in a pipe, flow, current,
-   voltage, vibration) is an *equipment* channel: watched for faults, no fire detector. So is a temperature whose
-   unit its source does not state: a limit in degC would judge a guess, a change against its own past does not.
-6. A gas probe that does not read clean air in its first ten seconds is not connected: it and everything else that
-   samples at the same place is left out (:func:`unplugged`).
+5. What names a thing (cable, motor, battery cell, water) or measures equipment (pressure in a pipe, flow,
+   current, voltage, vibration) is an *equipment* channel: watched for faults, no fire detector. So is a
+   temperature whose unit its source does not state: a limit in degC would judge a guess, a change against its
+   own past does not.
+6. What does not read like a room at rest in its first ten seconds is not connected: an open thermocouple, a
+   gas analyser without air. It is left out, a gas probe with all that samples at its place
+   (:func:`unplugged`).
 """
 
 from __future__ import annotations
@@ -34,10 +37,11 @@ Floats = NDArray[np.float64]
 
 START_C = 20.0
 """Room temperature that a recorded *rise above the start* is taken to start from, degC."""
-CLEAN_AIR_S = 10.0
-CLEAN_AIR = {"o2": (20.0, 21.8), "co2": (-1000.0, 5000.0), "co": (-30.0, 30.0)}
-"""What a connected probe reads before anything burns: O2 in vol% (20.9 and the error of an analyser), CO2 up to
-the limit for a working day (5000 ppm), CO up to what EN 50291 says no alarm may sound at (30 ppm)."""
+REST_S = 10.0
+AT_REST = {"temperature": (-40.0, 85.0), "o2": (20.0, 21.8), "co2": (-1000.0, 5000.0), "co": (-50.0, 50.0)}
+"""What a connected detector reads before anything burns: degC within the range of industrial electronics, O2
+in vol% (20.9 and the error of an analyser), CO2 in ppm up to the limit for a working day, CO in ppm up to the
+lowest limit of EN 50291."""
 
 
 class Use(StrEnum):
@@ -48,7 +52,7 @@ class Use(StrEnum):
 
 
 class Conversion(NamedTuple):
-    """One row of the table: what a pair of quantity and unit becomes, by which formula, and where it is from."""
+    """A row of the table: what a quantity in a unit becomes, by which formula, and where that is from."""
 
     quantity: str
     uom: str
@@ -100,24 +104,24 @@ def choose(columns: Sequence[Column]) -> Choice:
 
 
 def unplugged(channels: Sequence[Channel], t_s: Floats, values: Floats) -> set[str]:
-    """Names of the columns whose place does not read clean air in the first ten seconds.
+    """Names of the columns that do not read like a room at rest in the first ten seconds.
 
     Args:
         channels: Shape (m,).
         t_s: Shape (n,), any origin.
-        values: Converted, shape (n, m); NaN = missing, and a probe without a value then is given the benefit.
+        values: Converted, shape (n, m); NaN = missing, and who has no value then is given the benefit.
     """
-    early = values[t_s <= t_s[0] + CLEAN_AIR_S]
+    early = values[t_s <= t_s[0] + REST_S]
     bad: set[str] = set()
     for number, channel in enumerate(channels):
-        if channel.use is Use.DETECTOR and channel.quantity in CLEAN_AIR:
-            read = early[:, number]
-            read = read[np.isfinite(read)]
-            low, high = CLEAN_AIR[channel.quantity]
-            if len(read) and not low <= float(np.median(read)) <= high:
-                bad.add(_station(channel.column.name))
-    gases = (c.column.name for c in channels if _GAS.search(c.column.name.lower()))
-    return {name for name in gases if _station(name) in bad}
+        read = early[:, number]
+        read = read[np.isfinite(read)]
+        if channel.use is not Use.DETECTOR or channel.quantity not in AT_REST or not len(read):
+            continue
+        low, high = AT_REST[channel.quantity]
+        if not low <= float(np.median(read)) <= high:
+            bad.add(_station(channel.column.name))
+    return {channel.column.name for channel in channels if _station(channel.column.name) in bad}
 
 
 def _channel(column: Column, near: set[str]) -> Channel | str:
@@ -164,16 +168,20 @@ def _times(factor: float, conversion: Conversion) -> Callable[[Floats], Floats]:
 
 
 def _station(name: str) -> str:
-    """Where a gas probe samples: its name without the gas."""
+    """Where a gas probe samples: its name without the gas; anything else is a station of its own."""
     return _GAS.sub("*", name.lower(), count=1)
 
 
-_UNCALIBRATED = re.compile(r"uncalibrated|\braw,|^raw\b|as in source|\bindex\b|\bcounts?\b|\badc\b", re.IGNORECASE)
+_UNCALIBRATED = re.compile(
+    r"uncalibrated|\braw,|^raw\b|as in source|\bindex\b|\bcounts?\b|\badc\b", re.IGNORECASE
+)
 _THINGS = (
     (re.compile(r"\b(cable|conduit|wire|conductor|busbar|bus bar|joint|lug)s?\b"), "cable_temperature"),
     (re.compile(r"\b(cell|battery|module)\b"), "battery_temperature"),
     (
-        re.compile(r"\b(motor|machine|bearing|winding|stator|rotor|gearbox|pump|engine|transformer|compressor)\b"),
+        re.compile(
+            r"\b(motor|machine|bearing|winding|stator|rotor|gearbox|pump|engine|transformer|compressor)\b"
+        ),
         "machine_temperature",
     ),
     (re.compile(r"\b(water|fluid|coolant|oil|liquid)\b"), "fluid_temperature"),
@@ -218,7 +226,9 @@ _KM_PER_MG = 8700e-6
 
 CONVERSIONS: dict[tuple[str, str], Conversion] = {
     ("temperature", "degC"): Conversion("temperature", "degC", "x", _SAME, _linear(1)),
-    ("temperature", "degF"): Conversion("temperature", "degC", "(x - 32) / 1.8", _SI, _linear(1 / 1.8, -32 / 1.8)),
+    ("temperature", "degF"): Conversion(
+        "temperature", "degC", "(x - 32) / 1.8", _SI, _linear(1 / 1.8, -32 / 1.8)
+    ),
     ("temperature", "K"): Conversion("temperature", "degC", "x - 273.15", _SI, _linear(1, -273.15)),
     ("temperature_rise", "K"): Conversion(
         "temperature", "degC", "20 + x", "assumed: the room was at 20 degC at the start", _linear(1, START_C)
@@ -226,10 +236,16 @@ CONVERSIONS: dict[tuple[str, str], Conversion] = {
     ("smoke", "%/m"): Conversion("smoke", "%/m", "x", _SAME, _linear(1)),
     ("smoke", "%/ft"): Conversion("smoke", "%/m", "100 (1 - (1 - x/100)^(1/0.3048))", _SI, _per_metre),
     ("smoke_density", "1/m"): Conversion("smoke", "%/m", "100 (1 - 10^-x)", _CFAST, _obscured(10.0, 1.0)),
-    ("smoke_density", "dB/m"): Conversion("smoke", "%/m", "100 (1 - 10^(-x/10))", "EN 54-7", _obscured(10.0, 0.1)),
-    ("smoke_extinction", "1/m"): Conversion("smoke", "%/m", "100 (1 - e^-x)", "Beer-Lambert", _obscured(np.e, 1.0)),
+    ("smoke_density", "dB/m"): Conversion(
+        "smoke", "%/m", "100 (1 - 10^(-x/10))", "EN 54-7", _obscured(10.0, 0.1)
+    ),
+    ("smoke_extinction", "1/m"): Conversion(
+        "smoke", "%/m", "100 (1 - e^-x)", "Beer-Lambert", _obscured(np.e, 1.0)
+    ),
     ("light_transmission", "%/m"): Conversion("smoke", "%/m", "100 - x", _SI, _linear(-1, 100.0)),
-    ("soot", "mg/m3"): Conversion("smoke", "%/m", "100 (1 - e^(-0.0087 x))", _CFAST, _obscured(np.e, _KM_PER_MG)),
+    ("soot", "mg/m3"): Conversion(
+        "smoke", "%/m", "100 (1 - e^(-0.0087 x))", _CFAST, _obscured(np.e, _KM_PER_MG)
+    ),
     **{
         (gas, uom): Conversion(gas, "ppm", formula, _IDEAL_GAS, _linear(factor))
         for gas in ("co", "co2", "hydrocarbons", "voc")
@@ -241,14 +257,23 @@ CONVERSIONS: dict[tuple[str, str], Conversion] = {
             ("mol/mol", "10^6 x", 1e6),
         )
     },
-    ("co", "mg/m3"): Conversion("co", "ppm", "0.873 x", "24.45 L/mol at 25 degC, 28.01 g/mol", _linear(24.45 / 28.01)),
+    ("co", "mg/m3"): Conversion(
+        "co", "ppm", "0.873 x", "24.45 L/mol at 25 degC, 28.01 g/mol", _linear(24.45 / 28.01)
+    ),
     ("o2", "vol%"): Conversion("o2", "vol%", "x", _SAME, _linear(1)),
     ("o2", "%"): Conversion("o2", "vol%", "x", _SAME, _linear(1)),
     ("o2", "mol/mol"): Conversion("o2", "vol%", "100 x", _IDEAL_GAS, _linear(100)),
     ("humidity", "%"): Conversion("humidity", "%", "x", _SAME, _linear(1)),
     **{
         ("pressure", uom): Conversion("pressure", "kPa", f"{factor:g} x", _SI, _linear(factor))
-        for uom, factor in (("Pa", 1e-3), ("kPa", 1.0), ("bar", 100.0), ("mbar", 0.1), ("MPa", 1e3), ("psi", 6.894757))
+        for uom, factor in (
+            ("Pa", 1e-3),
+            ("kPa", 1.0),
+            ("bar", 100.0),
+            ("mbar", 0.1),
+            ("MPa", 1e3),
+            ("psi", 6.894757),
+        )
     },
     **{
         ("flow", uom): Conversion("flow", "L/min", f"{factor:.4g} x", _SI, _linear(factor))

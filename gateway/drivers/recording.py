@@ -11,10 +11,10 @@ and becomes seconds since 1970. A file without one is sampled evenly, every ``sa
 **Default column: the first near-ceiling temperature.** Among the columns of quantity temperature in degC, in
 the order of the file, the first that is *near the ceiling*, which is any one of
 
-1. at most 0.3 m below the ceiling by its name (``..._25_mm_below_ceiling``, ``..._1_ft_below_ceiling``), or at
-   the ceiling in words (``ceiling_temperature``) without a distance;
+1. at most 0.3 m below the ceiling by its name (``..._25_mm_below_ceiling``, ``..._1_ft_below_ceiling``), or
+   at the ceiling in words (``ceiling_temperature``) without a distance;
 2. by its name the highest of its stem above the floor, and at least 2 m up (``..._2p41_m_above_floor``);
-3. the level that its quantity calls *nearest ceiling*, *highest* or *top* (``1 = nearest ceiling``, ``10 top``);
+3. the level that its quantity calls *nearest ceiling*, *highest* or *top* (``1 = nearest ceiling``);
 4. the highest of its stem where the numbers at the end are heights in cm, which is when the largest is at
    least 200 (``tr3`` ... ``tr237``).
 
@@ -278,14 +278,15 @@ _QUANTITY = tuple(
         (r"\bvibration\b|\bacceleration\b", "vibration"),
     )
 )
-"""Words of ``columns.csv``, spaces for ``_``, to quantities of ours; the first that matches, else the words."""
+"""Words of ``columns.csv``, spaces for ``_``, to quantities of ours; the first match, else the words."""
 
 _UOM = {
-    "avg. k": "K", "c": "degC", "deg c": "degC", "°c": "degC", "celsius": "degC", "f": "degF", "deg f": "degF",
-    "°f": "degF", "fahrenheit": "degF", "kelvin": "K", "vol %": "vol%", "vol.%": "vol%", "vol.-%": "vol%",
-    "% vol": "vol%", "%vol": "vol%", "% r.h.": "%", "% rh": "%", "%rh": "%", "boolean": "1", "0/1": "1", "-": "1",
-    "l/min": "L/min", "lpm": "L/min", "l/s": "L/s", "m^3/h": "m3/h", "m³/h": "m3/h", "m-1": "1/m", "m^-1": "1/m",
-    "od/m": "1/m", "mg/m^3": "mg/m3", "mg/m³": "mg/m3",
+    "avg. k": "K", "kelvin": "K", "c": "degC", "deg c": "degC", "°c": "degC", "celsius": "degC",
+    "f": "degF", "deg f": "degF", "°f": "degF", "fahrenheit": "degF",
+    "vol %": "vol%", "vol.%": "vol%", "vol.-%": "vol%", "% vol": "vol%", "%vol": "vol%",
+    "% r.h.": "%", "% rh": "%", "%rh": "%", "boolean": "1", "0/1": "1", "-": "1",
+    "l/min": "L/min", "lpm": "L/min", "l/s": "L/s", "m^3/h": "m3/h", "m³/h": "m3/h",
+    "m-1": "1/m", "m^-1": "1/m", "od/m": "1/m", "mg/m^3": "mg/m3", "mg/m³": "mg/m3",
 }  # fmt: skip
 """Other spellings of a unit of measure, in lower case."""
 
