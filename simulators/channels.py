@@ -247,7 +247,7 @@ CONVERSIONS: dict[tuple[str, str], Conversion] = {
         "smoke", "%/m", "100 (1 - e^(-0.0087 x))", _CFAST, _obscured(np.e, _KM_PER_MG)
     ),
     **{
-        (gas, uom): Conversion(gas, "ppm", formula, _IDEAL_GAS, _linear(factor))
+        (gas, uom): Conversion(gas, "ppm", formula, _SAME if formula == "x" else _IDEAL_GAS, _linear(factor))
         for gas in ("co", "co2", "hydrocarbons", "voc")
         for uom, formula, factor in (
             ("ppm", "x", 1.0),

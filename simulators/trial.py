@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ class Folder:
         )
 
     def _file(self, row: dict[str, str], rules: RuleSet) -> FileReport:
-        file, family, kind = row["file"], row["family"], row["kind"].strip()
+        file, family, kind = row["file"], row["family"], row["kind"].strip().lower()
         sampling_s = seconds(row.get("sampling_s", ""))
         if sampling_s is not None and 0 < sampling_s < MIN_SAMPLING_S:
             note = f"{1 / sampling_s:g} samples a second are a waveform, out of scope"
@@ -101,7 +102,7 @@ class Folder:
         try:
             recording = Recording(self.root / file)
             choice, samples = load(recording)
-            facts = self._facts(row, recording, samples.t_s, sampling_s)
+            facts = self._facts(row, kind, recording, samples.t_s, sampling_s)
         except RecordingError as error:
             note = str(error)
             return FileReport(file=file, family=family, kind=kind, note=note, status=Status.UNREADABLE)
@@ -116,10 +117,9 @@ class Folder:
         )
 
     def _facts(
-        self, row: dict[str, str], recording: Recording, t_s: Floats, sampling_s: float | None
+        self, row: dict[str, str], kind: str, recording: Recording, t_s: Floats, sampling_s: float | None
     ) -> Facts:
-        kind = row["kind"].strip()
-        if kind == "fire" and recording.t_ignition_s is None:
+        if kind == "fire" and (recording.t_ignition_s is None or not isfinite(recording.t_ignition_s)):
             raise RecordingError(f"{recording.file}: a fire without t_ignition_s in manifest.csv")
         steps_s = np.diff(t_s)
         steps_s = steps_s[steps_s > 0]
@@ -187,8 +187,9 @@ def load(recording: Recording) -> tuple[Choice, Samples]:
     present = ~np.isinf(raw)
     raw[~present] = np.nan
     values = np.empty_like(raw)
-    for number, channel in enumerate(channels):
-        values[:, number] = channel.convert(raw[:, number])
+    with np.errstate(over="ignore"):  # an absurd cell becomes infinite, and that is no value
+        for number, channel in enumerate(channels):
+            values[:, number] = channel.convert(raw[:, number])
     reasons = dict.fromkeys(unplugged(channels, t_s, values), "not connected: no room at rest at the start")
     for number in np.flatnonzero(~np.isfinite(values).any(axis=0)).tolist():
         reasons[channels[number].column.name] = "never measured"

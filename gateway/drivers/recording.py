@@ -18,7 +18,7 @@ the order of the file, the first that is *near the ceiling*, which is any one of
 4. the highest of its stem where the numbers at the end are heights in cm, which is when the largest is at
    least 200 (``tr3`` ... ``tr237``).
 
-What stands in a plume, a doorway or a window is never near the ceiling, whatever its height.
+What stands in a plume, a doorway, a window, an attic, a duct or a surface is never near the ceiling.
 
 Where none is, the first temperature in degC; where there is none of these either, the first temperature of
 any unit, a rise above the start included. What a column *measured* plays no part: a broken sensor is not
@@ -45,7 +45,8 @@ from fengsui.model import POINT_NAME
 
 MAX_TIME_S = 4e9
 """Furthest from 0 that a time axis may reach, s: seconds since 1970 stay below it until 2096."""
-NEAR_CEILING_M = 0.3
+NEAR_CEILING_M = 0.305
+"""0.3 m, and a foot."""
 HIGH_ABOVE_FLOOR_M = 2.0
 HEIGHTS_CM = 200
 """Numbers reaching this far are heights in cm, not a count of levels."""
@@ -95,7 +96,7 @@ class Recording:
         """The manifest's row of this file; empty without a manifest."""
         self.missing_code = about.get("missing_code", "").strip()
         self._missing = _number_or_none(self.missing_code)
-        self.t_ignition_s = _number_or_none(about.get("t_ignition_s", ""))
+        self.t_ignition_s = seconds(about.get("t_ignition_s", ""))
         self._sampling_s = _number_or_none(about.get("sampling_s", ""))
         self.columns = tuple(_column(name, *family.get(name, _by_suffix(name))) for name in self._header)
         self._time = next((i for i, c in enumerate(self.columns) if c.quantity == "time"), None)
@@ -235,8 +236,8 @@ _METRES = {"mm": 0.001, "cm": 0.01, "m": 1.0, "in": 0.0254, "ft": 0.3048}
 _LENGTH = r"(?P<n>\d+(?:p\d+)?)_?(?P<u>mm|cm|m|in|ft)"
 _BELOW_CEILING = re.compile(rf"{_LENGTH}_(below|under|from)_(the_)?ceiling")
 _ABOVE_FLOOR = re.compile(rf"{_LENGTH}_above_(the_)?floor")
-_CEILING = re.compile(r"(?<!below_)(?<!under_)(?<!from_)(?<!the_)(?<![a-z])ceiling")
-_ELSEWHERE = re.compile(r"(?<![a-z])(plume|door|doorway|lintel|window|sill)(?![a-z])")
+_CEILING = re.compile(r"(?<!below_)(?<!under_)(?<!from_)(?<!the_)(?<!above_)(?<![a-z])ceiling")
+_ELSEWHERE = re.compile(r"(?<![a-z])(plume|door|doorway|lintel|window|sill|attic|duct|surface)(?![a-z])")
 _LEVEL = re.compile(r"(?P<n>\d+)_(c|degc|f|k)$")
 _NEAREST = re.compile(r"(?P<n>\d+)\s*=?\s*(nearest (the )?ceiling|highest|uppermost|top)\b")
 
