@@ -15,9 +15,9 @@ One written rule over quantity, unit of measure and position words; no file and 
    current, voltage, vibration) is an *equipment* channel: watched for faults, no fire detector. So is a
    temperature whose unit its source does not state: a limit in degC would judge a guess, a change against its
    own past does not.
-6. What does not read like a room at rest in its first ten seconds is not connected: an open thermocouple, a
-   gas analyser without air. It is left out, a gas probe with all that samples at its place
-   (:func:`unplugged`).
+6. What does not read like a room at rest in its first ten seconds is not connected and left out: an open
+   thermocouple, a CO analyser with a wrong zero. O2 or CO2 that is not the air's takes with it every gas of
+   the same place (:func:`unplugged`).
 """
 
 from __future__ import annotations
@@ -120,8 +120,11 @@ def unplugged(channels: Sequence[Channel], t_s: Floats, values: Floats) -> set[s
             continue
         low, high = AT_REST[channel.quantity]
         if not low <= float(np.median(read)) <= high:
-            bad.add(_station(channel.column.name))
-    return {channel.column.name for channel in channels if _station(channel.column.name) in bad}
+            name = channel.column.name
+            bad |= {name}
+            if channel.quantity in _AIR:
+                bad |= {c.column.name for c in channels if _station(c.column.name) == _station(name)}
+    return bad
 
 
 def _channel(column: Column, near: set[str]) -> Channel | str:
@@ -196,6 +199,8 @@ _FIRE_MAIN = re.compile(r"\b(hydrant|sprinkler|standpipe|riser|fire (main|water|
 _PIPE = re.compile(r"\b(water|pump|pipe|pipeline|main|hydraulic|fluid|oil|loop|inlet|outlet)\b")
 _RESIDUAL = re.compile(r"\b(residual|leakage|earth|ground)\b")
 _TEMPERATURES = frozenset({"temperature", "temperature_rise"})
+_AIR = frozenset({"o2", "co2"})
+"""Gases that are in the air: a probe that reads none, or far too much, does not sample the room."""
 _EQUIPMENT = frozenset({"flow", "voltage", "vibration"})
 _GAS = re.compile(
     r"(?<![a-z])(carbon_monoxide|carbon_dioxide|oxygen|hydrocarbons?|co2|co|o2|thc|uh)(?=[_\d]|front|rear|move|$)"

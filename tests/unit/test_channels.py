@@ -168,6 +168,13 @@ def test_a_probe_without_clean_air_takes_its_station_with_it() -> None:
     assert "b_o2_volpct" not in unplugged(channels, t_s, values)
 
 
+def test_a_co_analyser_with_a_wrong_zero_is_left_out_alone() -> None:
+    """73 ppm before anything burns is the analyser's; O2 and CO2 of the same place are the room's."""
+    channels = choose([column(f"a_{gas}_volpct", gas, "vol%") for gas in ("o2", "co2", "co")]).channels
+    values = np.tile([20.9, 600.0, 73.0], (20, 1))
+    assert unplugged(channels, np.arange(20.0), values) == {"a_co_volpct"}
+
+
 def test_an_open_thermocouple_is_not_connected() -> None:
     """Full scale from the first second on is no fire; a missing start is given the benefit."""
     channels = choose([column(f"ceiling_{n}_c", "temperature", "degC") for n in "abc"]).channels
