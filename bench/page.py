@@ -11,21 +11,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_GOOD, _BAD, _NEUTRAL = "#2f7d4f", "#b3382c", "#5b6b7a"
-_PARTS = ["#2f5d8a", "#c98a2b", "#7a9e7e", "#9a6fb0", "#888888"]
+from simulators.sheet import BAD, GOOD, sheet
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .4rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; } td.n { text-align: right; white-space: nowrap; }
-small, .soft { opacity: .75; }
-.holds, .misses { color: #2f7d4f; font-weight: 600; } .misses { color: #b3382c; }
-figure { margin: 0; background: #fff; border-radius: 6px; padding: .5rem; }
-svg { max-width: 100%; height: auto; }
-"""
+_PARTS = ["#2f5d8a", "#c98a2b", "#7a9e7e", "#9a6fb0", "#888888"]
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -37,17 +25,15 @@ def render(report: Mapping[str, Any]) -> str:
     plots = "".join(f"<h2>{escape(title)}</h2><figure>{svg}</figure>" for title, svg in _plots(report))
     rows = "".join(_row(row) for row in report["rows"])
     scale = "" if report["scale"] == 1 else f" &middot; scale {report['scale']:.4g}, not the full run"
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Fengsui bench</title><style>{_STYLE}</style>
-<h1>Fengsui: numbers to hold</h1>
-<p class="soft">commit {escape(report["commit"])} &middot; {escape(report["at"])}{scale}<br>
+    return sheet(
+        "Fengsui: numbers to hold",
+        f"""<p class="soft">commit {escape(report["commit"])} &middot; {escape(report["at"])}{scale}<br>
 {escape(facts)}<br>
 {escape(machine["mosquitto"])} &middot; {escape(machine["influxd"])}</p>
 <table><tr><th></th><th>what</th><th>median</th><th>spread</th><th>bound</th></tr>{rows}</table>
 {plots}
-</html>
-"""
+""",
+    )
 
 
 def _row(row: Mapping[str, Any]) -> str:
@@ -88,7 +74,7 @@ def _bounds(rows: list[Mapping[str, Any]]) -> str:
     told = [row for row in rows if row["used"] is not None][::-1]
     figure, axes = _axes(0.36 * len(told) + 0.8)
     for at, row in enumerate(told):
-        color = _GOOD if row["verdict"] == "holds" else _BAD
+        color = GOOD if row["verdict"] == "holds" else BAD
         axes.barh(at, row["used"], color=color, height=0.6)
         axes.text(row["used"], at, f" {row['used']:.2f}", va="center", fontsize=8)
     axes.set_yticks(range(len(told)), [row["key"] for row in told])

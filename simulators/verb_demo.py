@@ -6,7 +6,6 @@ import argparse
 import logging
 import math
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +16,12 @@ from fengsui.errors import UsageError
 from fengsui.runtime import Stop
 from gateway.drivers.recording import Recording
 from simulators.demo import Report, Wish, demo
+from simulators.screen import Screen
 
 SUMMARY = "play a recording of a fire through the whole stack, on a faster clock"
 
 RESIDUE = 1
 """Exit code when not every reading is accounted for."""
-
-_LINE_EVERY_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _play(wish: Wish, reports: list[Report], stop: Stop) -> None:
     logging.getLogger("fengsui").setLevel(logging.WARNING)  # what is usual is in the progress line
-    screen = _Screen()
+    screen = Screen()
     reports.append(await demo(wish, stop, screen.tell, screen.progress))
 
 
@@ -95,27 +93,6 @@ def summary(report: Report) -> str:
         f"produced {report.produced:,}, journalled {report.journalled:,}, stored {report.stored:,}, {gone}:"
         f" residue {report.residue}\n{fire} of {len(report.alarms)} alarms; to the WebSocket: {latency}"
     )
-
-
-class _Screen:
-    """Lines on stderr, the last one of which is written over on a terminal."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
-        self._said_s = time.monotonic()
-
-    def tell(self, text: str) -> None:
-        """A line that stays."""
-        clear = "\r\033[K" if self._is_terminal else ""
-        print(f"{clear}{text}", file=sys.stderr, flush=True)
-
-    def progress(self, text: str) -> None:
-        """How far it is: on a terminal in place, elsewhere a line every few seconds."""
-        if self._is_terminal:
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - self._said_s >= _LINE_EVERY_S:
-            self._said_s = time.monotonic()
-            print(text, file=sys.stderr, flush=True)
 
 
 def _check_columns(file: Path, names: list[str]) -> None:

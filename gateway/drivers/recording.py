@@ -11,11 +11,14 @@ and becomes seconds since 1970. A file without one is sampled evenly, every ``sa
 **Default column: the first near-ceiling temperature.** Among the columns of quantity temperature in degC, in
 the order of the file, the first that is *near the ceiling*, which is any one of
 
-1. at most 0.3 m below the ceiling by its name (``..._25_mm_below_ceiling``, ``..._0p02_m_below_ceiling``);
+1. at most 0.3 m below the ceiling by its name (``..._25_mm_below_ceiling``, ``..._1_ft_below_ceiling``), or
+   at the ceiling in words (``ceiling_temperature``) without a distance;
 2. by its name the highest of its stem above the floor, and at least 2 m up (``..._2p41_m_above_floor``);
-3. the level that its quantity calls *nearest ceiling* (``1 = nearest ceiling``, ``10 nearest ceiling``);
+3. the level that its quantity calls *nearest ceiling*, *highest* or *top* (``1 = nearest ceiling``);
 4. the highest of its stem where the numbers at the end are heights in cm, which is when the largest is at
    least 200 (``tr3`` ... ``tr237``).
+
+What stands in a plume, a doorway, a window, an attic, a duct or a surface is never near the ceiling.
 
 Where none is, the first temperature in degC; where there is none of these either, the first temperature of
 any unit, a rise above the start included. What a column *measured* plays no part: a broken sensor is not
@@ -42,7 +45,8 @@ from fengsui.model import POINT_NAME
 
 MAX_TIME_S = 4e9
 """Furthest from 0 that a time axis may reach, s: seconds since 1970 stay below it until 2096."""
-NEAR_CEILING_M = 0.3
+NEAR_CEILING_M = 0.305
+"""0.3 m, and a foot."""
 HIGH_ABOVE_FLOOR_M = 2.0
 HEIGHTS_CM = 200
 """Numbers reaching this far are heights in cm, not a count of levels."""
@@ -88,9 +92,11 @@ class Recording:
         if len(self._header) != len(set(self._header)) or not any(self._header):
             raise RecordingError(f"{file}: the first line must name the columns, each once")
         family, about = _tables(file)
+        self.about = about
+        """The manifest's row of this file; empty without a manifest."""
         self.missing_code = about.get("missing_code", "").strip()
         self._missing = _number_or_none(self.missing_code)
-        self.t_ignition_s = _number_or_none(about.get("t_ignition_s", ""))
+        self.t_ignition_s = seconds(about.get("t_ignition_s", ""))
         self._sampling_s = _number_or_none(about.get("sampling_s", ""))
         self.columns = tuple(_column(name, *family.get(name, _by_suffix(name))) for name in self._header)
         self._time = next((i for i, c in enumerate(self.columns) if c.quantity == "time"), None)
@@ -154,10 +160,8 @@ class Recording:
         cell = cells[self._time].strip()
         if not cell:
             return None
-        t_s = _number_or_none(cell)
-        if t_s is None:
-            t_s = _timestamp_or_nan(cell)
-        if not abs(t_s) <= MAX_TIME_S:
+        t_s = seconds(cell)
+        if t_s is None or not abs(t_s) <= MAX_TIME_S:
             raise RecordingError(f"{self.file}, line {number + 2}: {cell[:40]!r} is no time")
         return t_s
 
@@ -190,16 +194,22 @@ class Recording:
 def default_column(columns: Sequence[Column]) -> Column | None:
     """The first near-ceiling temperature by the rule in the module's text; None without any temperature."""
     temperatures = [column for column in columns if column.quantity == "temperature" and column.uom == "degC"]
-    for column in temperatures:
-        if _is_near_ceiling(column, temperatures):
-            return column
     anything = [column for column in columns if column.quantity.startswith("temperature")]
-    return next(iter(temperatures or anything), None)
+    return next(iter(near_ceiling(temperatures) or temperatures or anything), None)
+
+
+def near_ceiling(temperatures: Sequence[Column]) -> tuple[Column, ...]:
+    """Those of the given columns that are near the ceiling by the rule in the module's text."""
+    return tuple(column for column in temperatures if _is_near_ceiling(column, temperatures))
 
 
 def _is_near_ceiling(column: Column, others: Sequence[Column]) -> bool:
+    if _ELSEWHERE.search(column.name):
+        return False
     if below := _BELOW_CEILING.search(column.name):
         return _metres(below) <= NEAR_CEILING_M
+    if _CEILING.search(column.name):
+        return True
     if above := _ABOVE_FLOOR.search(column.name):
         heights = [_metres(m) for m in _of_stem(_ABOVE_FLOOR, above, others)]
         return _metres(above) == max(heights) >= HIGH_ABOVE_FLOOR_M
@@ -219,13 +229,17 @@ def _of_stem(pattern: re.Pattern[str], of: re.Match[str], others: Sequence[Colum
 
 
 def _metres(match: re.Match[str]) -> float:
-    return float(match["n"].replace("p", ".")) * (0.001 if match["u"] == "mm" else 1.0)
+    return float(match["n"].replace("p", ".")) * _METRES[match["u"]]
 
 
-_BELOW_CEILING = re.compile(r"(?P<n>\d+(?:p\d+)?)_(?P<u>m|mm)_below_ceiling")
-_ABOVE_FLOOR = re.compile(r"(?P<n>\d+(?:p\d+)?)_(?P<u>m|mm)_above_floor")
-_LEVEL = re.compile(r"(?P<n>\d+)_c$")
-_NEAREST = re.compile(r"(?P<n>\d+)\s*=?\s*nearest ceiling")
+_METRES = {"mm": 0.001, "cm": 0.01, "m": 1.0, "in": 0.0254, "ft": 0.3048}
+_LENGTH = r"(?P<n>\d+(?:p\d+)?)_?(?P<u>mm|cm|m|in|ft)"
+_BELOW_CEILING = re.compile(rf"{_LENGTH}_(below|under|from)_(the_)?ceiling")
+_ABOVE_FLOOR = re.compile(rf"{_LENGTH}_above_(the_)?floor")
+_CEILING = re.compile(r"(?<!below_)(?<!under_)(?<!from_)(?<!the_)(?<!above_)(?<![a-z])ceiling")
+_ELSEWHERE = re.compile(r"(?<![a-z])(plume|door|doorway|lintel|window|sill|attic|duct|surface)(?![a-z])")
+_LEVEL = re.compile(r"(?P<n>\d+)_(c|degc|f|k)$")
+_NEAREST = re.compile(r"(?P<n>\d+)\s*=?\s*(nearest (the )?ceiling|highest|uppermost|top)\b")
 
 _AXIS = "time_s"
 """The time axis by name, whatever ``columns.csv`` calls its quantity."""
@@ -240,30 +254,49 @@ _SUFFIX = {
     "_bar": ("pressure", "bar"),
 }
 
-_QUANTITY = (
-    (re.compile(r"^(UTC )?time\b"), "time"),
-    (re.compile(r"temperature rise"), "temperature_rise"),
-    (re.compile(r"\btemperature\b|temp_", re.IGNORECASE), "temperature"),
-    (re.compile(r"optical density"), "smoke_density"),
-    (re.compile(r"light transmission"), "light_transmission"),
-    (re.compile(r"\bco2\b|\bco2[a-z]", re.IGNORECASE), "co2"),
-    (re.compile(r"\bco\b|\bco(front|rear|move)", re.IGNORECASE), "co"),
-    (re.compile(r"\bo2\b|\bo2[a-z]", re.IGNORECASE), "o2"),
-    (re.compile(r"humidity|\bhum_"), "humidity"),
-    (re.compile(r"\bvoc\b", re.IGNORECASE), "voc"),
-    (re.compile(r"\bpressure\b"), "pressure"),
-    (re.compile(r"\bcurrent\b"), "current"),
+_QUANTITY = tuple(
+    (re.compile(pattern, re.IGNORECASE), quantity)
+    for pattern, quantity in (
+        (r"^(utc )?time\b", "time"),
+        (r"\btemp(erature)? (rise|difference)", "temperature_rise"),
+        (r"\btemp(erature)?s?\b", "temperature"),
+        (r"extinction coefficient", "smoke_extinction"),
+        (r"optical density", "smoke_density"),
+        (r"light transmi(ssion|ttance)", "light_transmission"),
+        (r"obscuration", "smoke"),
+        (r"\bsoot\b", "soot"),
+        (r"\b(co2?|o2|thc|h2|gas)\b.*\bflow", "gas_flow"),
+        (r"\bco2|carbon dioxide", "co2"),
+        (r"\bco\b|\bco(front|rear|move)|carbon monoxide", "co"),
+        (r"\bo2|\boxygen\b", "o2"),
+        (r"\bthc\b|\buh(front|rear|move)?\b|hydrocarbon", "hydrocarbons"),
+        (r"humidity|\bhum\b", "humidity"),
+        (r"\bvoc\b|volatile organic", "voc"),
+        (r"\bpressure\b", "pressure"),
+        (r"\bflow\b", "flow"),
+        (r"\bcurrent\b", "current"),
+        (r"\bvoltage\b", "voltage"),
+        (r"\bvibration\b|\bacceleration\b", "vibration"),
+    )
 )
-"""Words of ``columns.csv`` to quantities of ours; the first that matches, else the words as a name."""
+"""Words of ``columns.csv``, spaces for ``_``, to quantities of ours; the first match, else the words."""
 
-_UOM = {"C": "degC", "Avg. K": "K", "vol %": "vol%", "% r.h.": "%", "boolean": "1", "0/1": "1", "-": "1"}
+_UOM = {
+    "avg. k": "K", "kelvin": "K", "c": "degC", "deg c": "degC", "°c": "degC", "celsius": "degC",
+    "f": "degF", "deg f": "degF", "°f": "degF", "fahrenheit": "degF",
+    "vol %": "vol%", "vol.%": "vol%", "vol.-%": "vol%", "% vol": "vol%", "%vol": "vol%",
+    "% r.h.": "%", "% rh": "%", "%rh": "%", "boolean": "1", "0/1": "1", "-": "1",
+    "l/min": "L/min", "lpm": "L/min", "l/s": "L/s", "m^3/h": "m3/h", "m³/h": "m3/h",
+    "m-1": "1/m", "m^-1": "1/m", "od/m": "1/m", "mg/m^3": "mg/m3", "mg/m³": "mg/m3",
+}  # fmt: skip
+"""Other spellings of a unit of measure, in lower case."""
 
 
 def _column(name: str, text: str, unit: str) -> Column:
-    words = "time" if name == _AXIS else text
+    words = "time" if name == _AXIS else text.replace("_", " ")
     plain = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:32] or "value"
     quantity = next((ours for pattern, ours in _QUANTITY if pattern.search(words)), plain)
-    return Column(name, point_name(name), quantity, _UOM.get(unit, unit), text)
+    return Column(name, point_name(name), quantity, _UOM.get(unit.strip().lower(), unit.strip()), text)
 
 
 def point_name(column: str) -> str:
@@ -285,31 +318,42 @@ def _tables(file: Path) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
             break
     else:
         return {}, {}
-    try:
-        manifest = _read_table(folder / "manifest.csv", ("file", "family"))
-        about = next((row for row in manifest if Path(row["file"]).name == file.name), {})
-        family = about.get("family", file.absolute().parent.name)
-        columns = _read_table(folder / "columns.csv", ("family", "column", "quantity", "unit"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordingError(f"{folder}: manifest.csv or columns.csv cannot be read: {error}") from error
+    manifest = read_table(folder / "manifest.csv", ("file", "family"))
+    named = [row for row in manifest if Path(row["file"]).name == file.name]
+    exactly = [row for row in named if folder / row["file"] == file.absolute()]
+    about = next(iter(exactly or named), {})
+    family = about.get("family", file.absolute().parent.name)
+    columns = read_table(folder / "columns.csv", ("family", "column", "quantity", "unit"))
     return {
         row["column"]: (row["quantity"], row["unit"]) for row in columns if row["family"] == family
     }, about
 
 
-def _read_table(file: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text, strict=True, restval="", restkey="")
-        if absent := set(needed) - set(reader.fieldnames or ()):
-            raise RecordingError(f"{file}: no column {', '.join(sorted(absent))}")
-        return list(reader)
+def read_table(file: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file that has at least the ``needed`` columns.
+
+    Raises:
+        RecordingError: it cannot be read, or lacks a column.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.DictReader(text, strict=True, restval="", restkey="")
+            if absent := set(needed) - set(reader.fieldnames or ()):
+                raise RecordingError(f"{file}: no column {', '.join(sorted(absent))}")
+            return list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordingError(f"{file}: cannot be read: {error}") from error
 
 
-def _timestamp_or_nan(cell: str) -> float:
+def seconds(cell: str) -> float | None:
+    """A place on a time axis, s: a number, or a timestamp as seconds since 1970 (UTC unless it says)."""
+    number = _number_or_none(cell)
+    if number is not None:
+        return number
     try:
         stamp = datetime.fromisoformat(cell)
     except ValueError:
-        return nan
+        return None
     return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
 
 
