@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Rule, Threshold
+from alerting.detect.rules import Rate, Rule, Threshold
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import Reason
 
@@ -16,6 +16,8 @@ def reason(crossing: Crossing) -> Reason:
     match rule:
         case Threshold():
             en, zh = _threshold(rule, crossing)
+        case Rate():
+            en, zh = _rate(rule, crossing)
         case _:
             raise AssertionError(f"no words for {type(rule).__name__}")
     return Reason(rule.name, crossing.observed, crossing.limit, crossing.window_s, en, zh)
@@ -30,6 +32,21 @@ def _threshold(rule: Threshold, crossing: Crossing) -> tuple[str, str]:
     return (
         f"{label_en} {crossing.observed:.4g} {uom} {en} {crossing.limit:g} {uom}{lasting_en}",
         f"{label_zh} {crossing.observed:.4g} {uom} {zh} {crossing.limit:g} {uom}{lasting_zh}",
+    )
+
+
+def _rate(rule: Rate, crossing: Crossing) -> tuple[str, str]:
+    label_en, label_zh = _labels(rule)
+    en, zh = ("fell", "下降") if rule.falling else ("rose", "上升")
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    slow = rule.limit_per_min
+    change = crossing.observed + slow * crossing.window_s / 60
+    more, limit = f"{crossing.observed:.3g} {uom}", f"{crossing.limit:g} {uom}"
+    return (
+        f"{label_en} {en} {change:.3g} {uom} in {crossing.window_s:.3g} s, {more} more than at "
+        f"{slow:g} {uom}/min (limit {limit})",
+        f"{label_zh} {crossing.window_s:.3g} 秒内{zh} {change:.3g} {uom},"
+        f"比 {slow:g} {uom}/min 多 {more}(限值 {limit})",
     )
 
 
