@@ -34,7 +34,6 @@ from alerting.detect.order import NEVER, Bools, Floats, Rows, Series, Turns
 from alerting.detect.rules import Rate
 from alerting.detect.runs import Runs
 from alerting.detect.slots import Crossing
-from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point
 
 _AMBIENT = 0
@@ -58,7 +57,6 @@ class Rates(Runs):
 
     def __init__(self, rules: Sequence[Rate], points: Sequence[Point]) -> None:
         super().__init__(rules, points)
-        self._rules = tuple(rules)
         self._course = np.zeros((*self._rule.shape, 4))
         self._course[..., _AMBIENT] = -np.inf
         self._learned = np.zeros(self._rule.shape, np.int8)
@@ -88,20 +86,9 @@ class Rates(Runs):
             low: Bools = rise[rows] < self._reset[rule[rows]]
             return low
 
-        raised, cleared = self._changes(slot, series, rise >= self._rise[rule], under, ~stepped)
-        found = [(VerdictKind.RAISE, i) for i in raised.tolist()]
-        found += [(VerdictKind.CLEAR, i) for i in cleared.tolist()]
-        return [
-            Crossing(
-                row=int(series.readings.row[i]),
-                rule=self._rules[rule[i]],
-                kind=kind,
-                observed=float(rise[i]),
-                limit=self._rules[rule[i]].rise,
-                window_s=float(at_us[i] / 1e6 - begun_s[i]),
-            )
-            for kind, i in found
-        ]
+        least = self._rise[rule]
+        changes = self._changes(slot, series, rise >= least, under, ~stepped)
+        return self._crossings(slot, series.readings, changes, rise, least, at_us / 1e6 - begun_s)
 
     def _advance(self, slot: int, series: Series, turns: Turns) -> tuple[Floats, Floats, Bools]:
         """Carry the surroundings on.

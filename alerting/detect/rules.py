@@ -119,6 +119,48 @@ class Rate(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
 
 
+class Flat(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Fault when a value has not changed for far longer than it ever stayed the same: see ``flat.py``."""
+
+    for_s: float = 7200.0
+    """Never for less than this."""
+    factor: float = 5.0
+    """How many times the longest stretch of sameness that was learned."""
+    learn_s: float = 86_400.0
+    """No verdict before so long a time with at least ``min_changes``: nights count, too."""
+    min_changes: int = 50
+    rail_s: float | None = None
+    """Fault after so long at an end of the point's registered range, whatever was learned; None = never."""
+    off_delay_s: float = 60.0
+    max_gap_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that would call every quiet sensor stuck."""
+        Held.__post_init__(self)
+        times = (self.for_s, self.learn_s, self.for_s if self.rail_s is None else self.rail_s)
+        if not all(isfinite(x) and x > 0 for x in times):
+            raise RuleError(f"rule {self.name}: for_s, learn_s and rail_s are positive numbers")
+        if not 1 < self.factor < 1e6 or self.min_changes < 2:
+            raise RuleError(f"rule {self.name}: factor is above 1, min_changes at least 2")
+
+
+class Range(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Fault when a value is outside what its quantity can be or its point can measure: see ``range.py``."""
+
+    low: float
+    high: float
+    """A point's registered range narrows both."""
+    on_delay_s: float = 10.0
+    off_delay_s: float = 60.0
+    max_gap_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        """Refuse a range that holds nothing."""
+        Held.__post_init__(self)
+        if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
+            raise RuleError(f"rule {self.name}: low and high are finite numbers, low below high")
+
+
 class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A point without one usable reading for ``after_s`` of receive time, while its gateway is online."""
 
@@ -151,12 +193,14 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     threshold: tuple[Threshold, ...] = ()
     rate: tuple[Rate, ...] = ()
+    range: tuple[Range, ...] = ()
+    flat: tuple[Flat, ...] = ()
     silence: tuple[Silence, ...] = (Silence(),)
     offline: Offline = Offline()
 
     def about_readings(self) -> tuple[Rule, ...]:
         """Every rule that judges readings, of all kinds."""
-        return (*self.threshold, *self.rate)
+        return (*self.threshold, *self.rate, *self.range, *self.flat)
 
     def __post_init__(self) -> None:
         """Refuse two rules of one name, and silence that leaves a quantity out."""

@@ -8,15 +8,19 @@ no pass of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from alerting.detect.order import NEVER, Bools, Rows, Series
+from alerting.detect.order import NEVER, Bools, Floats, Readings, Rows, Series
 from alerting.detect.rules import Held
-from alerting.detect.slots import Slots
+from alerting.detect.slots import Crossing, Slots
+from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point
+
+Changes = Mapping[VerdictKind, Rows]
+"""Rows of a series by what happens at them."""
 
 _NONE, _OVER, _UNDER, _ACTIVE = 0, 1, 2, 4
 
@@ -54,7 +58,7 @@ class Runs(Slots):
         over: Bools,
         under: Callable[[Rows], Bools],
         ripe: Bools | None = None,
-    ) -> tuple[Rows, Rows]:
+    ) -> Changes:
         """Rows of ``series`` at which a rule becomes active, and those at which it is so no more.
 
         Args:
@@ -68,14 +72,37 @@ class Runs(Slots):
         # Nothing beyond a limit now and nothing going on: the usual case ends here.
         hot = over | (self._state[slot][point] != _NONE)
         if not hot.any():
-            nothing = np.empty(0, np.intp)
-            return nothing, nothing
+            return {}
         self._hot[point[hot]] = True
         chosen = np.flatnonzero(self._hot[point])
         self._hot[point[hot]] = False
         allowed = True if ripe is None else ripe[chosen]
         raised, cleared = self._follow(slot, series.take(chosen), over[chosen], under(chosen), allowed)
-        return chosen[raised], chosen[cleared]
+        return {VerdictKind.RAISE: chosen[raised], VerdictKind.CLEAR: chosen[cleared]}
+
+    def _crossings(
+        self,
+        slot: int,
+        readings: Readings,
+        changes: Changes,
+        observed: Floats,
+        limit: Floats,
+        window_s: Floats,
+    ) -> list[Crossing]:
+        """What ``_changes`` found in ``slot``, with its numbers; the three arrays are of shape (n,)."""
+        rule = self._rule[slot][readings.point]
+        return [
+            Crossing(row, self._numbered[number], kind, *numbers)
+            for kind, rows in changes.items()
+            for row, number, *numbers in zip(
+                readings.row[rows].tolist(),
+                rule[rows].tolist(),
+                observed[rows].tolist(),
+                limit[rows].tolist(),
+                window_s[rows].tolist(),
+                strict=True,
+            )
+        ]
 
     def _follow(
         self, slot: int, series: Series, over: Bools, under: Bools, ripe: Bools | bool

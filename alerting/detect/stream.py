@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from alerting.detect.flat import Flats
 from alerting.detect.order import Bools, Ints, Order, Readings
+from alerting.detect.range import Ranges
 from alerting.detect.rate import Rates
 from alerting.detect.rules import RuleSet
 from alerting.detect.slots import Crossing, Detector
@@ -31,6 +33,8 @@ class Stream:
         self._detectors: dict[str, Detector] = {
             "threshold": self._thresholds,
             "rate": Rates(rules.rate, points),
+            "range": Ranges(rules.range, points),
+            "flat": Flats(rules.flat, points),
         }
 
     @property

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.order import Bools, Readings, Rows, Series
 from alerting.detect.rules import Threshold
-from alerting.detect.runs import Runs
+from alerting.detect.runs import Changes, Runs
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point, Quality
@@ -25,7 +25,6 @@ class Thresholds(Runs):
 
     def __init__(self, rules: Sequence[Threshold], points: Sequence[Point]) -> None:
         super().__init__(rules, points)
-        self._rules = tuple(rules)
         # One row per rule and a last one that never crosses, so that index -1 (no rule) needs no mask.
         sign = [1.0 if rule.above is not None else -1.0 for rule in rules]
         self._sign = np.array([*sign, 0.0])
@@ -41,8 +40,8 @@ class Thresholds(Runs):
         crossings: list[Crossing] = []
         for slot in range(len(self._rule)):
             rule = self._rule[slot][readings.point]
-            over = readings.value * self._sign[rule] >= self._limit[rule]
-            crossings += self._crossings(readings.take(over), rule[over], VerdictKind.PAST)
+            over = np.flatnonzero(readings.value * self._sign[rule] >= self._limit[rule])
+            crossings += self._found(slot, readings, rule, {VerdictKind.PAST: over})
         return crossings
 
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
@@ -57,12 +56,11 @@ class Thresholds(Runs):
             normal: Bools = (value[rows] < self._reset[rule[rows]]) & measured
             return normal
 
-        raised, cleared = self._changes(slot, series, value >= self._limit[rule], under)
-        return self._crossings(readings.take(raised), rule[raised], VerdictKind.RAISE) + self._crossings(
-            readings.take(cleared), rule[cleared], VerdictKind.CLEAR
-        )
+        changes = self._changes(slot, series, value >= self._limit[rule], under)
+        return self._found(slot, readings, rule, changes) if changes else []
 
-    def _crossings(self, readings: Readings, number: NDArray[np.int16], kind: VerdictKind) -> list[Crossing]:
-        rules = [self._rules[n] for n in number.tolist()]
-        found = zip(readings.row.tolist(), rules, readings.value.tolist(), strict=True)
-        return [Crossing(row, rule, kind, value, rule.limit, rule.on_delay_s) for row, rule, value in found]
+    def _found(
+        self, slot: int, readings: Readings, rule: NDArray[np.int16], changes: Changes
+    ) -> list[Crossing]:
+        limit = self._limit[rule] * self._sign[rule]
+        return self._crossings(slot, readings, changes, readings.value, limit, self._on_us[rule] / 1e6)

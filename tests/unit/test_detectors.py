@@ -22,6 +22,8 @@ from alerting.detect.rules import RuleSet
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point, Quality
 from tests.unit.detection import T0_US, S, Said, Sample, feed, heat, point, said
+from tests.unit.test_flat import lively
+from tests.unit.test_range import bounds
 from tests.unit.test_rate import rising
 
 NAN = float("nan")
@@ -87,6 +89,28 @@ CASES = [
         calm=[20.0, 20.1] * 20,
         raises=[20.0 + 0.5 * i for i in range(25)],
         clears=[20.0] * 6,
+    ),
+    Case(
+        "range",
+        RuleSet(range=(bounds(on_delay_s=2.0, off_delay_s=3.0),)),
+        calm=[20.0] * 10,
+        raises=[-300.0] * 5,
+        clears=[20.0] * 6,
+    ),
+    Case(
+        "flat",
+        RuleSet(flat=(lively(for_s=5.0, factor=3.0, learn_s=10.0, min_changes=4, off_delay_s=3.0),)),
+        calm=[20.0, 20.5] * 6,
+        raises=[20.25] * 8,
+        clears=[20.5, 20.0] * 3,
+    ),
+    Case(
+        "flat at a rail",
+        RuleSet(flat=(lively(rail_s=5.0, off_delay_s=3.0),)),
+        calm=[20.0, 20.5] * 6,
+        raises=[100.0] * 8,
+        clears=[20.5, 20.0] * 3,
+        point=lambda index: replace(point(index), low=0.0, high=100.0),
     ),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
