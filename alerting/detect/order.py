@@ -8,7 +8,7 @@ cannot change a verdict. Pure numpy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +74,36 @@ class Series(NamedTuple):
         """The given rows; only whole points may be left out."""
         readings = self.readings.take(rows)
         return Series(readings, self.before_us[rows], self.broken[rows], *segments(readings.point))
+
+    def in_range(self) -> Series:
+        """The readings that a sensor can measure; what follows another one is marked *broken* already."""
+        outside = self.readings.quality == Quality.OUT_OF_RANGE
+        return self.take(~outside) if outside.any() else self
+
+    def turns(self) -> Turns:
+        """The first reading of every point, the second of those that have two, and so on: for a recursion.
+
+        It then costs as many steps as the busiest point has readings here, each over all points at once.
+        """
+        length = self.tails - self.heads + 1
+        if not len(length) or length.max() == 1:
+            return Turns(self.readings.point, [slice(None)])
+        order = np.argsort(-length, kind="stable")
+        heads, length = self.heads[order], length[order]
+        counts = np.searchsorted(-length, -np.arange(length[0]), side="left")
+        return Turns(self.readings.point[heads], [heads[:n] + turn for turn, n in enumerate(counts.tolist())])
+
+
+class Turns(NamedTuple):
+    """Rows of a series in the order in which a recursion takes them.
+
+    Attributes:
+        points: Each point once, the busiest first, shape (k,).
+        rows: Per turn the rows of the readings of the first so many of ``points``.
+    """
+
+    points: Rows
+    rows: Sequence[Rows | slice]
 
 
 class Order:

@@ -1,4 +1,4 @@
-"""Rules as data: thresholds, silence of a point, silence of a gateway. The shipped set is ``default.toml``.
+"""Rules as data: about readings of a point, its silence, a gateway's. The shipped set is ``default.toml``.
 
 A rule's name and version go with every verdict, so that a record from last year can be explained.
 """
@@ -37,18 +37,29 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise RuleError(f"rule {self.name}: severity is 1 to 4, version at least 1")
 
 
-class Threshold(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Alarm at and beyond a limit, gone when back beyond ``reset``; both held for a delay in event time.
+class Held(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule whose condition, and whose normal, must last for a delay in event time.
 
     A gap longer than ``max_gap_s`` restarts a running delay: what was not measured did not last.
     """
 
-    reset: float
-    above: float | None = None
-    below: float | None = None
     on_delay_s: float = 0.0
     off_delay_s: float = 0.0
     max_gap_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse a delay that is none."""
+        Rule.__post_init__(self)
+        if min(self.on_delay_s, self.off_delay_s) < 0 or self.max_gap_s <= 0:
+            raise RuleError(f"rule {self.name}: delays are not negative, max_gap_s is positive")
+
+
+class Threshold(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Alarm at and beyond a limit, gone when back beyond ``reset``; both held for a delay in event time."""
+
+    reset: float
+    above: float | None = None
+    below: float | None = None
 
     @property
     def limit(self) -> float:
@@ -59,7 +70,7 @@ class Threshold(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse a rule that could never raise, never clear, or flap at its limit."""
-        Rule.__post_init__(self)
+        Held.__post_init__(self)
         if (self.above is None) == (self.below is None):
             raise RuleError(f"rule {self.name}: give exactly one of above and below")
         if not (isfinite(self.limit) and isfinite(self.reset)):
@@ -67,8 +78,87 @@ class Threshold(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
         inside = self.reset < self.limit if self.above is not None else self.reset > self.limit
         if not inside:
             raise RuleError(f"rule {self.name}: reset {self.reset:g} must be on the normal side of the limit")
-        if min(self.on_delay_s, self.off_delay_s) < 0 or self.max_gap_s <= 0:
-            raise RuleError(f"rule {self.name}: delays are not negative, max_gap_s is positive")
+
+
+class Rate(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Alarm when a value runs ahead of its surroundings: see ``rate.py`` for the formula."""
+
+    limit_per_min: float
+    """How fast the learned surroundings follow upwards: what rises no faster than this never alarms."""
+    rise: float
+    """How far the value must be ahead of them, in its unit of measure; above every nuisance."""
+    reset_rise: float | None = None
+    """Ahead by less than this is normal; None = half of ``rise``."""
+    falls_per_min: float = 0.5
+    """How fast the surroundings follow downwards: slow, so that a value come back from a fault is no rise."""
+    falling: bool = False
+    """Judge how fast the value falls instead; everything above then counts downwards."""
+    min_samples: int = 4
+    min_data_s: float = 20.0
+    """No verdict before so many readings over so long a time."""
+    on_delay_s: float = 2.0
+    off_delay_s: float = 60.0
+    max_gap_s: float = 150.0
+
+    @property
+    def reset(self) -> float:
+        """``reset_rise`` as it counts."""
+        return self.rise / 2 if self.reset_rise is None else self.reset_rise
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never raise, never clear, or speak of one reading."""
+        Held.__post_init__(self)
+        speeds = (self.limit_per_min, self.falls_per_min)
+        if not all(isfinite(x) and x > 0 for x in (*speeds, self.rise)) or not 0 < self.reset < self.rise:
+            raise RuleError(
+                f"rule {self.name}: limit_per_min, falls_per_min and rise are positive, reset_rise below rise"
+            )
+        if not 2 <= self.min_samples < 100 or not 0 <= self.min_data_s < self.max_gap_s * self.min_samples:
+            raise RuleError(
+                f"rule {self.name}: min_samples is 2 to 99, min_data_s below min_samples times max_gap_s"
+            )
+
+
+class Flat(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Fault when a value has not changed for far longer than it ever stayed the same: see ``flat.py``."""
+
+    for_s: float = 7200.0
+    """Never for less than this."""
+    factor: float = 5.0
+    """How many times the longest stretch of sameness that was learned."""
+    learn_s: float = 86_400.0
+    """No verdict before so long a time with at least ``min_changes``: nights count, too."""
+    min_changes: int = 50
+    rail_s: float | None = None
+    """Fault after so long at an end of the point's registered range, whatever was learned; None = never."""
+    off_delay_s: float = 60.0
+    max_gap_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that would call every quiet sensor stuck."""
+        Held.__post_init__(self)
+        times = (self.for_s, self.learn_s, self.for_s if self.rail_s is None else self.rail_s)
+        if not all(isfinite(x) and x > 0 for x in times):
+            raise RuleError(f"rule {self.name}: for_s, learn_s and rail_s are positive numbers")
+        if not 1 < self.factor < 1e6 or self.min_changes < 2:
+            raise RuleError(f"rule {self.name}: factor is above 1, min_changes at least 2")
+
+
+class Range(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Fault when a value is outside what its quantity can be or its point can measure: see ``range.py``."""
+
+    low: float
+    high: float
+    """A point's registered range narrows both."""
+    on_delay_s: float = 10.0
+    off_delay_s: float = 60.0
+    max_gap_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        """Refuse a range that holds nothing."""
+        Held.__post_init__(self)
+        if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
+            raise RuleError(f"rule {self.name}: low and high are finite numbers, low below high")
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,12 +192,15 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Everything detection judges by."""
 
     threshold: tuple[Threshold, ...] = ()
+    rate: tuple[Rate, ...] = ()
+    range: tuple[Range, ...] = ()
+    flat: tuple[Flat, ...] = ()
     silence: tuple[Silence, ...] = (Silence(),)
     offline: Offline = Offline()
 
     def about_readings(self) -> tuple[Rule, ...]:
         """Every rule that judges readings, of all kinds."""
-        return self.threshold
+        return (*self.threshold, *self.rate, *self.range, *self.flat)
 
     def __post_init__(self) -> None:
         """Refuse two rules of one name, and silence that leaves a quantity out."""

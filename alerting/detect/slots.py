@@ -86,6 +86,11 @@ class Slots:
         names = ("_rule", *self.SLOT_ARRAYS, *self.POINT_ARRAYS)
         return sum(self._array(name).nbytes for name in names)
 
+    def _ruled(self, slot: int, series: Series) -> Series:
+        """The readings of the points that have a rule in ``slot``."""
+        ruled = self._rule[slot][series.readings.point] >= 0
+        return series if ruled.all() else series.take(ruled)
+
     def slot_of(self, rule: str, point: int) -> int | None:
         """The slot in which ``rule`` judges ``point``; None = it does not."""
         for slot, number in enumerate(self._rule[:, point].tolist()):

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from alerting.detect.flat import Flats
 from alerting.detect.order import Bools, Ints, Order, Readings
+from alerting.detect.range import Ranges
+from alerting.detect.rate import Rates
 from alerting.detect.rules import RuleSet
 from alerting.detect.slots import Crossing, Detector
 from alerting.detect.threshold import Thresholds
@@ -27,7 +30,12 @@ class Stream:
     def __init__(self, rules: RuleSet, points: Sequence[Point]) -> None:
         self._order = Order(len(points))
         self._thresholds = Thresholds(rules.threshold, points)
-        self._detectors: dict[str, Detector] = {"threshold": self._thresholds}
+        self._detectors: dict[str, Detector] = {
+            "threshold": self._thresholds,
+            "rate": Rates(rules.rate, points),
+            "range": Ranges(rules.range, points),
+            "flat": Flats(rules.flat, points),
+        }
 
     @property
     def nbytes(self) -> int:

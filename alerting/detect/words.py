@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Rule, Threshold
+from alerting.detect.rules import Flat, Range, Rate, Rule, Threshold
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import Reason
 
@@ -16,6 +16,12 @@ def reason(crossing: Crossing) -> Reason:
     match rule:
         case Threshold():
             en, zh = _threshold(rule, crossing)
+        case Rate():
+            en, zh = _rate(rule, crossing)
+        case Range():
+            en, zh = _range(rule, crossing)
+        case Flat():
+            en, zh = _flat(rule, crossing)
         case _:
             raise AssertionError(f"no words for {type(rule).__name__}")
     return Reason(rule.name, crossing.observed, crossing.limit, crossing.window_s, en, zh)
@@ -30,6 +36,50 @@ def _threshold(rule: Threshold, crossing: Crossing) -> tuple[str, str]:
     return (
         f"{label_en} {crossing.observed:.4g} {uom} {en} {crossing.limit:g} {uom}{lasting_en}",
         f"{label_zh} {crossing.observed:.4g} {uom} {zh} {crossing.limit:g} {uom}{lasting_zh}",
+    )
+
+
+def _rate(rule: Rate, crossing: Crossing) -> tuple[str, str]:
+    label_en, label_zh = _labels(rule)
+    en, zh = ("fell", "下降") if rule.falling else ("rose", "上升")
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    slow = rule.limit_per_min
+    change = crossing.observed + slow * crossing.window_s / 60
+    more, limit = f"{crossing.observed:.3g} {uom}", f"{crossing.limit:g} {uom}"
+    return (
+        f"{label_en} {en} {change:.3g} {uom} in {crossing.window_s:.3g} s, {more} more than at "
+        f"{slow:g} {uom}/min (limit {limit})",
+        f"{label_zh} {crossing.window_s:.3g} 秒内{zh} {change:.3g} {uom},"
+        f"比 {slow:g} {uom}/min 多 {more}(限值 {limit})",
+    )
+
+
+def _range(rule: Range, crossing: Crossing) -> tuple[str, str]:
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    value, limit = f"{crossing.observed:.4g} {uom}", f"{crossing.limit:g} {uom}"
+    if crossing.observed > crossing.limit:
+        return (
+            f"{label_en} {value} is above all it can be ({limit})",
+            f"{label_zh} {value} 超出可能的上限({limit})",
+        )
+    if crossing.observed < crossing.limit:
+        return (
+            f"{label_en} {value} is below all it can be ({limit})",
+            f"{label_zh} {value} 低于可能的下限({limit})",
+        )
+    return f"{label_en} {value} is out of range, says its source", f"{label_zh} {value} 被来源标为超量程"
+
+
+def _flat(rule: Flat, crossing: Crossing) -> tuple[str, str]:
+    label_en, label_zh = _labels(rule)
+    hours = f"{crossing.observed / 3600:.3g}"
+    if crossing.limit == rule.rail_s:
+        return f"{label_en} at the end of its range for {hours} h", f"{label_zh} 停在量程端点 {hours} 小时"
+    limit = f"{crossing.limit / 3600:.3g}"
+    return (
+        f"{label_en} has not changed for {hours} h, more than {limit} h: stuck",
+        f"{label_zh} {hours} 小时没有任何变化,超过 {limit} 小时:疑似卡死",
     )
 
 

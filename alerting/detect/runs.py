@@ -1,0 +1,142 @@
+"""Runs of readings beyond a limit or back to normal, held for a delay in event time. Pure numpy.
+
+What is beyond a limit, and what is normal, each kind of rule says for itself; how long either must last, and
+what is active, is the same for all of them. Every question that looks at the reading before it of the same
+point becomes a running maximum inside the point's segment, so several readings of one point in a batch cost
+no pass of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from alerting.detect.order import NEVER, Bools, Floats, Readings, Rows, Series
+from alerting.detect.rules import Held
+from alerting.detect.slots import Crossing, Slots
+from alerting.detect.verdict import VerdictKind
+from fengsui.model import Point
+
+Changes = Mapping[VerdictKind, Rows]
+"""Rows of a series by what happens at them."""
+
+_NONE, _OVER, _UNDER, _ACTIVE = 0, 1, 2, 4
+
+
+class Runs(Slots):
+    """Base of the detectors whose rules are held for a delay.
+
+    Args:
+        rules: In the order of their numbers in the state.
+        points: By index, dense.
+    """
+
+    SLOT_ARRAYS: ClassVar[tuple[str, ...]] = ("_state", "_since_us")
+
+    def __init__(self, rules: Sequence[Held], points: Sequence[Point]) -> None:
+        super().__init__(rules, points)
+        self._state = np.zeros(self._rule.shape, np.int8)
+        self._since_us = np.zeros(self._rule.shape, np.int64)
+        self._hot = np.zeros(len(points), np.bool_)
+        # One row per rule and a last one for index -1 (no rule).
+        self._on_us = np.array([*(round(rule.on_delay_s * 1e6) for rule in rules), 0], np.int64)
+        self._off_us = np.array([*(round(rule.off_delay_s * 1e6) for rule in rules), 0], np.int64)
+        self._gap_us = np.array([*(round(rule.max_gap_s * 1e6) for rule in rules), 0], np.int64)
+
+    def assume_active(self, rule: str, point: int) -> None:
+        """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""
+        slot = self.slot_of(rule, point)
+        if slot is not None:
+            self._state[slot, point] |= _ACTIVE
+
+    def _changes(
+        self,
+        slot: int,
+        series: Series,
+        over: Bools,
+        under: Callable[[Rows], Bools],
+        ripe: Bools | None = None,
+    ) -> Changes:
+        """Rows of ``series`` at which a rule becomes active, and those at which it is so no more.
+
+        Args:
+            slot: Which.
+            series: Of whole points.
+            over: Beyond the limit, shape (n,).
+            under: Which of the given rows are normal; never one that is ``over``.
+            ripe: Where a run that lasted long enough may raise, shape (n,); None = anywhere.
+        """
+        point = series.readings.point
+        # Nothing beyond a limit now and nothing going on: the usual case ends here.
+        hot = over | (self._state[slot][point] != _NONE)
+        if not hot.any():
+            return {}
+        self._hot[point[hot]] = True
+        chosen = np.flatnonzero(self._hot[point])
+        self._hot[point[hot]] = False
+        allowed = True if ripe is None else ripe[chosen]
+        raised, cleared = self._follow(slot, series.take(chosen), over[chosen], under(chosen), allowed)
+        return {VerdictKind.RAISE: chosen[raised], VerdictKind.CLEAR: chosen[cleared]}
+
+    def _crossings(
+        self,
+        slot: int,
+        readings: Readings,
+        changes: Changes,
+        observed: Floats,
+        limit: Floats,
+        window_s: Floats,
+    ) -> list[Crossing]:
+        """What ``_changes`` found in ``slot``, with its numbers; the three arrays are of shape (n,)."""
+        rule = self._rule[slot][readings.point]
+        return [
+            Crossing(row, self._numbered[number], kind, *numbers)
+            for kind, rows in changes.items()
+            for row, number, *numbers in zip(
+                readings.row[rows].tolist(),
+                rule[rows].tolist(),
+                observed[rows].tolist(),
+                limit[rows].tolist(),
+                window_s[rows].tolist(),
+                strict=True,
+            )
+        ]
+
+    def _follow(
+        self, slot: int, series: Series, over: Bools, under: Bools, ripe: Bools | bool
+    ) -> tuple[Bools, Bools]:
+        """Runs beyond the limit and back to normal, their delays, and what changes by them."""
+        readings, before, _, heads, tails, first = series
+        point, at = readings.point, readings.at_us
+        rule = self._rule[slot][point]
+        here = np.arange(len(point))
+        carried = self._state[slot][point[heads]]
+
+        phase = over * np.int8(_OVER) + under * np.int8(_UNDER)
+        previous = np.empty_like(phase)
+        previous[1:] = phase[:-1]
+        previous[heads] = carried & 3
+        fresh = (phase != previous) | (before == NEVER) | (at - before > self._gap_us[rule])
+        begin = np.where(fresh, at, 0)
+        begin[heads] = np.where(fresh[heads], at[heads], self._since_us[slot][point[heads]])
+        since = begin[np.maximum.accumulate(np.where(fresh | first, here, 0))]
+        lasted = at - since
+        on = (phase == _OVER) & (lasted >= self._on_us[rule]) & ripe
+        off = (phase == _UNDER) & (lasted >= self._off_us[rule])
+
+        kept = np.zeros(len(point), np.bool_)
+        kept[heads] = (carried & _ACTIVE) != 0
+        decided = np.maximum.accumulate(np.where(on | off | first, here, 0))
+        active = on[decided] | (kept[decided] & ~off[decided])
+        was = np.empty_like(active)
+        was[1:] = active[:-1]
+        was[heads] = kept[heads]
+
+        # Whether a point that is not active has been normal for long does not matter to anything.
+        end = np.where(~active[tails] & (phase[tails] == _UNDER), np.int8(_NONE), phase[tails])
+        end = end | np.where(active[tails], np.int8(_ACTIVE), np.int8(0))
+        self._state[slot][point[tails]] = end
+        self._since_us[slot][point[tails]] = np.where(end == _NONE, 0, since[tails])
+        return active & ~was, was & ~active
