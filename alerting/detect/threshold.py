@@ -27,7 +27,7 @@ class Thresholds(Runs):
         super().__init__(rules, points)
         # One row per rule and a last one that never crosses, so that index -1 (no rule) needs no mask.
         sign = [1.0 if rule.above is not None else -1.0 for rule in rules]
-        self._sign = np.array([*sign, 0.0])
+        self._sign = np.array([*sign, 1.0])
         self._limit = np.array([*(s * rule.limit for s, rule in zip(sign, rules, strict=True)), np.inf])
         self._reset = np.array([*(s * rule.reset for s, rule in zip(sign, rules, strict=True)), -np.inf])
 
