@@ -3,9 +3,9 @@
 A sensor that is stuck repeats its last value to the bit; so do quantised sensors of calm things, for hours.
 So a point's liveliness is learned: the longest stretch of sameness that ended by itself, over ``learn_s``
 with at least ``min_changes``. The rule raises when the value has been the same for ``for_s`` and for
-``factor`` times that longest stretch; a point that hardly ever changes is never called stuck. A stretch that
-was called stuck does not count as ordinary, and a gap or something invalid begins a stretch whose length
-nobody knows.
+``factor`` times that longest stretch; a point that hardly ever changes is never called stuck. A stretch
+called stuck does not count as ordinary; a gap or something invalid begins a stretch whose length nobody
+knows.
 
 *Stuck at a rail* needs no learning: at or beyond an end of the point's registered range, and the same, for
 ``rail_s``.

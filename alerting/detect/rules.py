@@ -13,6 +13,9 @@ import msgspec
 
 from fengsui.model import AlarmClass
 
+MOST_SCALES = 4.0
+"""One average counts for no more than so many scales off: a single glitch is no change."""
+
 
 class RuleError(ValueError):
     """A rule file that cannot be used; the text names the rule and says what to change."""
@@ -119,6 +122,40 @@ class Rate(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
 
 
+class Change(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Alarm when the mean of a steady quantity has moved: see ``change.py`` for the formula."""
+
+    least_scale: float
+    """The learned scale is never taken smaller: what never matters, in the unit of measure."""
+    allowance: float = 2.0
+    """Off by so many scales is still normal; what counts is the excess."""
+    limit: float = 10.0
+    """Sum of the excesses, in scales, that raises; normal again below half of it."""
+    step_s: float = 10.0
+    """Readings are averaged over so long."""
+    learn_steps: int = 30
+    """No verdict before so many averages."""
+    forget_s: float = 21_600.0
+    """What was normal fades over so long: a drift that takes longer is for another rule."""
+    relearn_s: float = 86_400.0
+    """What has lasted so long is the new normal."""
+    max_gap_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never raise, or that raises on its own resolution."""
+        Held.__post_init__(self)
+        sizes = (self.least_scale, self.allowance, self.limit, self.step_s, self.relearn_s)
+        if not all(isfinite(x) and x > 0 for x in sizes) or self.allowance >= MOST_SCALES:
+            raise RuleError(
+                f"rule {self.name}: least_scale, limit, step_s and relearn_s are positive numbers, "
+                f"allowance is above 0 and below {MOST_SCALES:g}"
+            )
+        if self.learn_steps < 10 or not self.forget_s >= self.learn_steps * self.step_s:
+            raise RuleError(
+                f"rule {self.name}: learn_steps is at least 10, forget_s at least learn_steps times step_s"
+            )
+
+
 class Flat(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fault when a value has not changed for far longer than it ever stayed the same: see ``flat.py``."""
 
@@ -193,6 +230,7 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     threshold: tuple[Threshold, ...] = ()
     rate: tuple[Rate, ...] = ()
+    change: tuple[Change, ...] = ()
     range: tuple[Range, ...] = ()
     flat: tuple[Flat, ...] = ()
     silence: tuple[Silence, ...] = (Silence(),)
@@ -200,7 +238,7 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def about_readings(self) -> tuple[Rule, ...]:
         """Every rule that judges readings, of all kinds."""
-        return (*self.threshold, *self.rate, *self.range, *self.flat)
+        return (*self.threshold, *self.rate, *self.change, *self.range, *self.flat)
 
     def __post_init__(self) -> None:
         """Refuse two rules of one name, and silence that leaves a quantity out."""

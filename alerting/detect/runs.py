@@ -19,7 +19,7 @@ from alerting.detect.slots import Crossing, Slots
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point
 
-Changes = Mapping[VerdictKind, Rows]
+Turned = Mapping[VerdictKind, Rows]
 """Rows of a series by what happens at them."""
 
 _NONE, _OVER, _UNDER, _ACTIVE = 0, 1, 2, 4
@@ -58,7 +58,7 @@ class Runs(Slots):
         over: Bools,
         under: Callable[[Rows], Bools],
         ripe: Bools | None = None,
-    ) -> Changes:
+    ) -> Turned:
         """Rows of ``series`` at which a rule becomes active, and those at which it is so no more.
 
         Args:
@@ -84,7 +84,7 @@ class Runs(Slots):
         self,
         slot: int,
         readings: Readings,
-        changes: Changes,
+        changes: Turned,
         observed: Floats,
         limit: Floats,
         window_s: Floats,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from alerting.detect.change import Changes
 from alerting.detect.flat import Flats
 from alerting.detect.order import Bools, Ints, Order, Readings
 from alerting.detect.range import Ranges
@@ -33,6 +34,7 @@ class Stream:
         self._detectors: dict[str, Detector] = {
             "threshold": self._thresholds,
             "rate": Rates(rules.rate, points),
+            "change": Changes(rules.change, points),
             "range": Ranges(rules.range, points),
             "flat": Flats(rules.flat, points),
         }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.order import Bools, Readings, Rows, Series
 from alerting.detect.rules import Threshold
-from alerting.detect.runs import Changes, Runs
+from alerting.detect.runs import Runs, Turned
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point, Quality
@@ -60,7 +60,7 @@ class Thresholds(Runs):
         return self._found(slot, readings, rule, changes) if changes else []
 
     def _found(
-        self, slot: int, readings: Readings, rule: NDArray[np.int16], changes: Changes
+        self, slot: int, readings: Readings, rule: NDArray[np.int16], changes: Turned
     ) -> list[Crossing]:
         limit = self._limit[rule] * self._sign[rule]
         return self._crossings(slot, readings, changes, readings.value, limit, self._on_us[rule] / 1e6)

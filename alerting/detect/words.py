@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Flat, Range, Rate, Rule, Threshold
+from alerting.detect.rules import Change, Flat, Range, Rate, Rule, Threshold
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import Reason
 
@@ -18,6 +18,8 @@ def reason(crossing: Crossing) -> Reason:
             en, zh = _threshold(rule, crossing)
         case Rate():
             en, zh = _rate(rule, crossing)
+        case Change():
+            en, zh = _change(rule, crossing)
         case Range():
             en, zh = _range(rule, crossing)
         case Flat():
@@ -51,6 +53,18 @@ def _rate(rule: Rate, crossing: Crossing) -> tuple[str, str]:
         f"{slow:g} {uom}/min (limit {limit})",
         f"{label_zh} {crossing.window_s:.3g} 秒内{zh} {change:.3g} {uom},"
         f"比 {slow:g} {uom}/min 多 {more}(限值 {limit})",
+    )
+
+
+def _change(rule: Change, crossing: Crossing) -> tuple[str, str]:
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    en, zh = ("above", "高于") if crossing.observed > crossing.limit else ("below", "低于")
+    value, usual = f"{crossing.observed:.4g} {uom}", f"{crossing.limit:.4g} {uom}"
+    minutes = f"{crossing.window_s / 60:.3g}"
+    return (
+        f"{label_en} {value}, for {minutes} min {en} the usual {usual}",
+        f"{label_zh} {value},{minutes} 分钟来{zh}平常的 {usual}",
     )
 
 

@@ -22,6 +22,7 @@ from alerting.detect.rules import RuleSet
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point, Quality
 from tests.unit.detection import T0_US, S, Said, Sample, feed, heat, point, said
+from tests.unit.test_change import steady
 from tests.unit.test_flat import lively
 from tests.unit.test_range import bounds
 from tests.unit.test_rate import rising
@@ -89,6 +90,13 @@ CASES = [
         calm=[20.0, 20.1] * 20,
         raises=[20.0 + 0.5 * i for i in range(25)],
         clears=[20.0] * 6,
+    ),
+    Case(
+        "change",
+        RuleSet(change=(steady(step_s=2.0, learn_steps=10, forget_s=60.0),)),
+        calm=[20.0, 20.5, 20.25, 20.0] * 8,
+        raises=[30.0] * 14,
+        clears=[20.0] * 24,
     ),
     Case(
         "range",
