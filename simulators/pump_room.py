@@ -1,8 +1,8 @@
 """A simulated fire pump room on Modbus TCP: hydrant main, tank, jockey pump, residual current of its supply.
 
 One table, ``POINTS``, says where each value is; the device, the gateway's driver block and the registry file
-are made of it. A leak lets the main's pressure sink; at ``START_KPA`` the jockey pump starts and brings it
-back to ``STOP_KPA``, drawing from the tank, which fills up again.
+are made of it. A leak lets the main's pressure sink; the jockey pump (``water.py``) brings it back, drawing
+from the tank, which fills up again.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from gateway.drivers.config import ModbusPoint
 from ingest.inventory import Row, Sort
+from simulators.water import Main
 
 DEVICE_ID = 1
 NAME = "pump-room"
 """Of the driver block, the device and the building in the registry."""
 
-START_KPA, STOP_KPA = 400.0, 480.0
-_LEAK_KPA_S, _PUMP_KPA_S = 0.5, 8.0
-_FULL_M, _DRAWN_M_S, _FILL_M_S = 3.2, 0.002, 0.000_15
+_LEAK_L_S = 0.0625
 _REST_MA, _RUNNING_MA = 22.0, 55.0
 
 _PRESSURE, _TANK, _PUMP, _CURRENT = (f"{NAME}:{leaf}" for leaf in ("hydrant", "tank", "pump", "leakage"))
@@ -52,33 +51,21 @@ POINTS = (
 
 
 class PumpRoom:
-    """What is measured in the room; :meth:`step` lets time pass."""
+    """What is measured in the room; time passes by its ``main``."""
 
     def __init__(self, seed: int = 1) -> None:
         self._random = Random(seed)
-        self.pressure_kpa = 450.0
-        self.tank_m = 3.0
-        self.is_pumping = False
-
-    def step(self, elapsed_s: float) -> None:
-        """Let ``elapsed_s`` seconds pass, of which the pump runs all or none."""
-        if self.is_pumping:
-            self.pressure_kpa = min(STOP_KPA, self.pressure_kpa + _PUMP_KPA_S * elapsed_s)
-            self.tank_m = max(0.0, self.tank_m - _DRAWN_M_S * elapsed_s)
-            self.is_pumping = self.pressure_kpa < STOP_KPA
-        else:
-            self.pressure_kpa = max(START_KPA, self.pressure_kpa - _LEAK_KPA_S * elapsed_s)
-            self.is_pumping = self.pressure_kpa <= START_KPA
-        self.tank_m = min(_FULL_M, self.tank_m + _FILL_M_S * elapsed_s)
+        self.main = Main(leak_l_s=_LEAK_L_S)
 
     def read(self) -> dict[str, float]:
         """Every point as its instrument shows it now, in its own unit of measure."""
-        current_ma = (_RUNNING_MA if self.is_pumping else _REST_MA) + self._random.gauss(0, 0.5)
+        main = self.main
+        current_ma = (_RUNNING_MA if main.is_pumping else _REST_MA) + self._random.gauss(0, 0.5)
         return {
-            _PRESSURE: self.pressure_kpa + self._random.gauss(0, 0.4),
-            _TANK: self.tank_m + self._random.gauss(0, 0.002),
+            _PRESSURE: main.pressure_kpa + self._random.gauss(0, 0.4),
+            _TANK: main.tank_m + self._random.gauss(0, 0.002),
             _CURRENT: max(0.0, current_ma),
-            _PUMP: float(self.is_pumping),
+            _PUMP: float(main.is_pumping),
         }
 
 
@@ -96,7 +83,7 @@ def device(room: PumpRoom, now_s: Callable[[], float]) -> SimDevice:
     ) -> ExcCodes | None:
         nonlocal before_s
         at_s = now_s()
-        room.step(at_s - before_s)
+        room.main.step(at_s - before_s)
         before_s = at_s
         shown = room.read()
         table = "discrete" if function == 2 else "input"

@@ -17,6 +17,7 @@ from gateway.drivers.district import Room
 from gateway.drivers.fire import (
     MAX_RISE_K,
     PU_FOAM,
+    SMOULDERING,
     Fuel,
     Growth,
     ceiling_jet,
@@ -25,6 +26,7 @@ from gateway.drivers.fire import (
     heat_lag,
     heat_release,
     obscuration,
+    smouldering,
 )
 
 SENSOR_RTI = 8.0
@@ -55,30 +57,42 @@ class Fire:
     peak_kw: float = 1000.0
     load_kj: float = 600_000.0
     """Heat in what there is to burn; 10 minutes at the peak."""
+    smoulder_s: float = 0.0
+    """How long it smoulders before it bursts into flame and grows."""
+    radius_m: float = DETECTOR_RADIUS_M
+    """From its axis to the room's detectors."""
     age_s: float = 0.0
+    """How long it burned, until it went out."""
     burnt_kj: float = 0.0
     out_for_s: float | None = None
-    out_kw: float = 0.0
+
+    @property
+    def burns(self) -> Fuel:
+        """What burns, with the yields of the way in which it burns now."""
+        return SMOULDERING if self.age_s < self.smoulder_s else self.fuel
 
     @property
     def heat_kw(self) -> float:
         """Heat release now."""
-        if self.out_for_s is None:
-            return heat_release(self.growth, self.age_s, self.peak_kw)
-        return self.out_kw * exp(-self.out_for_s / BURN_OUT_S)
+        if self.age_s < self.smoulder_s:
+            heat_kw = smouldering(self.age_s) * SMOULDERING.heat_kj_per_g
+        else:
+            heat_kw = heat_release(self.growth, self.age_s - self.smoulder_s, self.peak_kw)
+        return heat_kw if self.out_for_s is None else heat_kw * exp(-self.out_for_s / BURN_OUT_S)
 
     def put_out(self) -> None:
         """From now on it only dies down."""
         if self.out_for_s is None:
-            self.out_kw, self.out_for_s = self.heat_kw, 0.0
+            self.out_for_s = 0.0
 
     def step(self, dt_s: float) -> None:
         """Burn for ``dt_s``."""
         self.burnt_kj += self.heat_kw * dt_s
-        self.age_s += dt_s
         if self.out_for_s is not None:
             self.out_for_s += dt_s
-        elif self.burnt_kj >= self.load_kj:
+            return
+        self.age_s += dt_s
+        if self.burnt_kj >= self.load_kj:
             self.put_out()
 
 
@@ -150,11 +164,12 @@ class Fires:
     def _step_room(self, name: str, before: Mapping[str, tuple[float, float, float]], dt_s: float) -> None:
         room, fire = self._rooms[name], self._fires.get(name)
         heat_kw = fire.heat_kw if fire else 0.0
-        burnt_g_s = heat_kw / fire.fuel.heat_kj_per_g if fire else 0.0
+        fuel = fire.burns if fire else PU_FOAM
+        burnt_g_s_m3 = heat_kw / fuel.heat_kj_per_g / room.volume_m3
         sources = (
             CONVECTIVE * heat_kw / (AIR_KJ_PER_M3_K * room.volume_m3),
-            burnt_g_s * fire.fuel.soot / room.volume_m3 if fire else 0.0,
-            burnt_g_s * fire.fuel.co / room.volume_m3 if fire else 0.0,
+            burnt_g_s_m3 * fuel.soot,
+            burnt_g_s_m3 * fuel.co,
         )
         own = before.get(name, _NOTHING)
         near = [before.get(other, _NOTHING) for other in room.neighbours]
@@ -164,7 +179,7 @@ class Fires:
             mixed.append(own[i] + dt_s * (source + gain - own[i] / loss_s))
         air = self._air.setdefault(name, Air())
         air.rise_k, air.soot_g_m3, air.co_g_m3 = min(mixed[0], MAX_RISE_K), mixed[1], mixed[2]
-        jet = ceiling_jet(heat_kw, DETECTOR_RADIUS_M, room.height_m)
+        jet = ceiling_jet(heat_kw, fire.radius_m if fire else DETECTOR_RADIUS_M, room.height_m)
         speed = max(DRAUGHT_M_S, jet.speed_m_s)
         air.element_k = heat_lag(air.element_k, max(air.rise_k, jet.rise_k), speed, SENSOR_RTI, dt_s)
         air.chamber_pct_m = chamber_lag(air.chamber_pct_m, obscuration(air.soot_g_m3), speed, dt_s)

@@ -39,11 +39,13 @@ class Room(NamedTuple):
     height_m: float
     neighbours: tuple[str, ...]
     has_co: bool
+    area_m2: float = 20.0
+    """Of the floor."""
 
     @property
     def volume_m3(self) -> float:
-        """Of a room with 20 m2 of floor."""
-        return 20.0 * self.height_m
+        """Of its air."""
+        return self.area_m2 * self.height_m
 
 
 class Signal(NamedTuple):

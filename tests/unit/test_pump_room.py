@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fengsui.command import main
 from gateway.drivers.config import Modbus
 from ingest.inventory import Inventory, merge
-from simulators.pump_room import NAME, POINTS, START_KPA, STOP_KPA, PumpRoom, driver_block, registered
+from simulators.pump_room import NAME, POINTS, PumpRoom, driver_block, registered
 
 
 @given(st.integers(0, 2**32), st.lists(st.floats(0.0, 60.0), max_size=200))
@@ -18,24 +18,24 @@ def test_the_room_stays_within_its_instruments(seed: int, steps: list[float]) ->
     """However long anyone waits between two readings, every value is within its point's bounds."""
     room = PumpRoom(seed)
     for elapsed_s in steps:
-        room.step(elapsed_s)
+        room.main.step(elapsed_s)
         shown = room.read()
         for point in POINTS:
             assert point.low is not None
             assert point.high is not None
             assert point.low <= shown[point.name] <= point.high
-        assert START_KPA <= room.pressure_kpa <= STOP_KPA
+        assert 399 <= room.main.pressure_kpa <= room.main.network.stop_kpa
 
 
 def test_the_jockey_pump_starts_and_stops() -> None:
     """The main leaks down to the start, is pumped up to the stop, and the tank pays for it."""
-    room = PumpRoom()
+    main = PumpRoom().main
     starts = 0
     for _ in range(600):
-        before_m, pumped = room.tank_m, room.is_pumping
-        room.step(1.0)
-        starts += room.is_pumping and not pumped
-        assert (room.tank_m < before_m) == pumped
+        before_m, pumped = main.tank_m, main.is_pumping
+        main.step(1.0)
+        starts += main.is_pumping and not pumped
+        assert (main.tank_m < before_m) == pumped
     assert starts >= 2
 
 
