@@ -139,6 +139,13 @@ class Gateway:
             self.settings.socket.unlink(missing_ok=True)
             await asyncio.to_thread(self.spool.close)
 
+    def is_drained(self) -> bool:
+        """Has the server confirmed everything that was accepted?"""
+        return all(
+            sender.is_answered and sender.upto == self.spool.held(lane).stop - 1
+            for lane, sender in self.uplink.senders.items()
+        )
+
     async def _drive(self, driver: Driver) -> None:
         """Run one driver for good; an error ends it alone, is told, and it begins again after a pause."""
         backoff = Backoff()

@@ -148,12 +148,10 @@ class Stack:
 
     def is_quiet(self) -> bool:
         """Is everything committed, stored, judged, recorded and shown?"""
-        core, spool, senders = self.core, self.gateway.spool, self.gateway.uplink.senders
+        core = self.core
         judged = {lane: core.watch.cursor.at(lane) for lane in Lane}
         return (
-            all(
-                senders[lane].is_answered and senders[lane].upto == spool.held(lane).stop - 1 for lane in Lane
-            )
+            self.gateway.is_drained()
             and not core.journal.is_behind(core.writer.cursor)
             and not core.journal.is_behind(judged)
             and core.watch.recorder.pending == 0

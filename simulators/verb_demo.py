@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from fengsui.errors import UsageError
 from fengsui.runtime import Stop
 from gateway.drivers.recording import Recording
 from simulators.demo import Report, Wish, demo
+from simulators.positive import positive
 from simulators.screen import Screen
 
 SUMMARY = "play a recording of a fire through the whole stack, on a faster clock"
@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a column to play, may be given again (the first near-ceiling temperature)",
     )
     parser.add_argument(
-        "--speed", type=_positive, metavar="N", help="times as fast as it happened (what --for needs)"
+        "--speed", type=positive, metavar="N", help="times as fast as it happened (what --for needs)"
     )
     parser.add_argument(
         "--for",
         dest="for_s",
-        type=_positive,
+        type=positive,
         default=60.0,
         metavar="S",
         help="seconds of playing at most; it ends earlier at the end of the file (60)",
@@ -99,13 +99,3 @@ def _check_columns(file: Path, names: list[str]) -> None:
     known = [column.name for column in Recording(file).columns]
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"{file}: no column {', '.join(unknown)}; it has {', '.join(known)}")
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number

@@ -1,59 +1,220 @@
-"""``fengsui simulate``: simulated devices, and the registry files of what is simulated."""
+"""``fengsui simulate``: scenarios in virtual time or live, simulated devices, registry files of both."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
-from fengsui.runtime import FAILED, OK, Stop
+from alerting.detect.rules import RuleError, RuleSet, default_rules, parse_rules
+from fengsui import settings
+from fengsui.errors import UsageError
+from fengsui.runtime import FAILED, OK, Stop, wall_us
 from fengsui.runtime import run as run_process
+from gateway.config import Settings
+from gateway.drivers.base import Pace
 from server.address import address
-from simulators import pump_room
+from simulators import pump_room, stage
 from simulators.building import district, registry_file
+from simulators.junit import Suite, junit
+from simulators.oracle import Answer, check_rules, judge, unforeseen
+from simulators.positive import positive
+from simulators.rehearsal import rehearse
+from simulators.scenario import Script, library, load
+from simulators.screen import Screen
 
-SUMMARY = "run a simulated device, or write what a simulation needs"
+SUMMARY = "play scenarios with an oracle, run a simulated device, or write what a simulation needs"
+
+NOT_HELD = 1
+"""Exit code when a line of an oracle does not hold."""
+
+_SCENARIO = {"check", "junit", "rules", "config", "speed", "seed", "fault", "gateway"}
+_FITS = {"district": {"gateway"}, "pump-room": {"gateway", "driver"}, "modbus": {"host", "port", "check"}}
+_CHECK_ONLY = ("junit", "rules")
+_HOST = "127.0.0.1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    what = parser.add_subparsers(dest="what", required=True, metavar="district|pump-room|modbus")
-    text = "print the registry file of the simulated district, for `fengsui registry import`"
-    sub = what.add_parser("district", help=text, description=text)
-    sub.add_argument("--gateway", required=True, help="name of the gateway that runs the simulated driver")
-
-    text = "print what belongs to the simulated pump room: its registry file, or a gateway's driver block"
-    sub = what.add_parser("pump-room", help=text, description=text)
-    wanted = sub.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--gateway", help="registry file; the name of the gateway that reads the device")
-    wanted.add_argument(
-        "--driver", type=address, metavar="HOST:PORT", help="driver block; where the device is"
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="WHAT",
+        help="scenarios, by name or as FILE.yaml (none: list those that come with Fengsui, or with --check "
+        "run them all); or a device: district, pump-room, modbus (the running pump room)",
     )
-
-    text = "run the simulated pump room, a Modbus TCP device"
-    sub = what.add_parser("modbus", help=text, description=text)
-    sub.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    sub.add_argument("--port", type=int, required=True)
-    sub.add_argument(
-        "--check", action="store_true", help="read from the one that runs there instead; exit 0 if it answers"
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="run in virtual time and exit 0 only if all that the scenarios expect holds; of modbus: exit 0 "
+        "if the device answers",
     )
+    parser.add_argument("--seed", type=int, metavar="N", help="chance of the scenario (its own seed)")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        metavar="LINE",
+        help="add to the timeline: a word (link_cut, duplicate, reorder, skew) or a whole line like "
+        "'{what: link_cut, at: 1 min, for: 90 s}'; may be given again",
+    )
+    checked = parser.add_argument_group("with --check")
+    checked.add_argument("--junit", type=Path, metavar="FILE", help="write the answers as JUnit XML")
+    checked.add_argument("--rules", type=Path, metavar="FILE", help="judge by these (the shipped rules)")
+    live = parser.add_argument_group("live, without --check")
+    live.add_argument("--config", type=Path, metavar="FILE", help="settings of the gateway to play through")
+    live.add_argument("--speed", type=positive, metavar="N", help="times as fast as it happens (1)")
+    files = parser.add_argument_group("what belongs to a scenario or device")
+    files.add_argument("--gateway", metavar="NAME", help="print its registry file, as read by this gateway")
+    files.add_argument(
+        "--driver",
+        type=address,
+        metavar="HOST:PORT",
+        help="of pump-room: print a gateway's driver block for it",
+    )
+    files.add_argument("--host", help=f"of modbus: address to listen on ({_HOST})")
+    files.add_argument("--port", type=int, help="of modbus: port to listen on, or to ask with --check")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the file, or run the device until it is told to stop."""
-    match args.what:
-        case "district":
-            return _print(registry_file(district(args.gateway)))
-        case "pump-room" if args.gateway:
-            return _print(registry_file(pump_room.registered(args.gateway)))
-        case "pump-room":
+    """Do what is asked for; 0 only if it went well and, with ``--check``, everything held."""
+    devices = [what for what in args.what if what in _FITS]
+    if devices and len(args.what) > 1:
+        raise UsageError(f"{devices[0]} is a device; give it alone")
+    fits = _FITS[devices[0]] if devices else _SCENARIO
+    given = {name for name, value in vars(args).items() if name != "what" and value not in (None, False, [])}
+    if excess := sorted(given - fits):
+        raise UsageError(f"--{excess[0]} does not go with {devices[0] if devices else 'a scenario'}")
+    if devices:
+        return _device(devices[0], args)
+    if args.check:
+        return _check(args)
+    if wrong := [name for name in _CHECK_ONLY if getattr(args, name) is not None]:
+        raise UsageError(f"--{wrong[0]} goes with --check only")
+    if not args.what:
+        return _list()
+    if len(args.what) > 1:
+        raise UsageError("one scenario at a time; several go with --check")
+    script = load(args.what[0], args.fault or [])
+    if args.gateway:
+        return _print(registry_file(stage.registered(script, args.gateway)))
+    if args.config is None:
+        raise UsageError(
+            "give --check (virtual time), or --config with the settings of a gateway to play it live"
+        )
+    gateway = settings.load(args.config, Settings)
+    return run_process(
+        partial(_play, script, gateway, args.speed or 1.0, _seed(args, script)), name="simulate"
+    )
+
+
+def _device(what: str, args: argparse.Namespace) -> int:
+    match what:
+        case "modbus":
+            if args.port is None:
+                raise UsageError("modbus needs --port")
+            host = args.host or _HOST
+            if args.check:
+                return OK if asyncio.run(pump_room.answers(host, args.port)) else FAILED
+            return run_process(partial(_serve, host, args.port), name="simulator")
+        case "pump-room" if args.driver is not None and args.gateway is None:
             return _print(pump_room.driver_block(*args.driver).encode())
-        case _ if args.check:
-            return OK if asyncio.run(pump_room.answers(args.host, args.port)) else FAILED
+        case _ if args.gateway is None or args.driver is not None:
+            raise UsageError(f"{what} needs --gateway NAME{' or --driver HOST:PORT' * (what != 'district')}")
+        case "pump-room":
+            return _print(registry_file(pump_room.registered(args.gateway)))
         case _:
-            return run_process(partial(_serve, args.host, args.port), name="simulator")
+            return _print(registry_file(district(args.gateway)))
+
+
+def _list() -> int:
+    for name in library():
+        print(f"{name:<28}{load(name).scenario.title}")
+    return OK
+
+
+# virtual time
+
+
+def _check(args: argparse.Namespace) -> int:
+    for name in ("config", "speed", "gateway"):
+        if getattr(args, name) is not None:
+            raise UsageError(f"--{name} does not go with --check, which runs as fast as it can")
+    rules = default_rules() if args.rules is None else _rules(args.rules)
+    scripts = [load(what, args.fault or []) for what in args.what or library()]
+    for script in scripts:
+        check_rules(script, rules)
+    screen = Screen()
+    suites = [_check_one(script, rules, _seed(args, script), screen) for script in scripts]
+    if args.junit is not None:
+        try:
+            args.junit.write_bytes(junit(suites))
+        except OSError as error:
+            raise UsageError(f"{args.junit}: cannot be written: {error.strerror}") from error
+    answers = [answer for suite in suites for answer in suite.answers]
+    failed = sum(not answer.holds for answer in answers)
+    screen.tell(f"{len(suites)} scenarios, {len(answers)} lines of oracle, {failed} do not hold")
+    return NOT_HELD if failed else OK
+
+
+def _check_one(script: Script, rules: RuleSet, seed: int, screen: Screen) -> Suite:
+    name, length_s = script.source.name, float(script.scenario.length)
+    began_s = time.perf_counter()
+    rehearsal = rehearse(script, rules, seed, lambda share: screen.progress(f"{name}: {share:4.0%}"))
+    took_s = time.perf_counter() - began_s
+    answers = judge(script, rehearsal.told)
+    screen.tell(
+        f"{name}: {length_s:g} s with {rehearsal.readings:,} readings in {took_s:.2f} s, "
+        f"{length_s / took_s:,.0f} times as fast as it happens; seed {seed}"
+    )
+    for answer in answers:
+        print(_line(answer))
+    for text in unforeseen(script, rehearsal.told):
+        print(f"  also  {text}")
+    return Suite(name, answers, took_s)
+
+
+def _line(answer: Answer) -> str:
+    return f"  {'ok   ' if answer.holds else 'FAILS'} {answer.place}: {answer.wanted} | got {answer.got}"
+
+
+def _rules(path: Path) -> RuleSet:
+    try:
+        return parse_rules(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except RuleError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _seed(args: argparse.Namespace, script: Script) -> int:
+    seed: int = script.scenario.seed if args.seed is None else args.seed
+    if seed < 0:
+        raise UsageError("--seed must not be negative")
+    return seed
+
+
+# live
+
+
+async def _play(script: Script, gateway: Settings, speed: float, seed: int, stop: Stop) -> None:
+    logging.getLogger("fengsui").setLevel(logging.WARNING)  # what is usual is in the progress line
+    screen = Screen()
+    if words := stage.unplayed(script):
+        screen.tell(f"left out, for virtual time only: {', '.join(words)}")
+    driver = stage.ScenarioDriver(script, seed, speed, Pace(wall_us, asyncio.sleep))
+
+    def progress(driver: stage.ScenarioDriver) -> None:
+        screen.progress(f"{script.source.name}: {driver.reached:4.0%}, {driver.produced:,} readings accepted")
+
+    await stage.play(driver, gateway, stop, progress)
+    screen.tell(f"{driver.reached:.0%} played, {driver.produced:,} readings accepted; seed {seed}")
+
+
+# devices
 
 
 async def _serve(host: str, port: int, stop: Stop) -> None:

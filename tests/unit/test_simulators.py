@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
+from fengsui.command import main
 from fengsui.model import POINT_NAME
 from fengsui.wire import HEADER, Readings, decode_body, decode_header
 from gateway.drivers.config import Simulated
@@ -12,7 +12,6 @@ from gateway.drivers.recording import Recording
 from gateway.drivers.simulated import SimulatedDriver
 from ingest.inventory import Inventory, merge
 from ingest.sheet import Format, read
-from simulators import verb_simulate
 from simulators.building import district, registry_file
 from simulators.fleet import Template
 from simulators.recordings import registered
@@ -39,7 +38,7 @@ def test_district_registers_every_point_of_the_driver() -> None:
 
 def test_district_survives_its_file(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """What the verb prints reads back as the district itself."""
-    assert verb_simulate.run(argparse.Namespace(what="district", gateway="gw-1")) == 0
+    assert main(["simulate", "district", "--gateway", "gw-1"]) == 0
     printed = capfdbinary.readouterr().out
     assert printed == registry_file(district("gw-1"))
     assert merge(Inventory(), read(printed, Format.YAML)) == merge(Inventory(), district("gw-1"))
