@@ -93,10 +93,17 @@ def _came(script: Script, path: str, expect: Expect, told: Iterable[Told]) -> An
         holds = holds and gone is not None and gone <= expect.gone_by
         got += ", still there at the end" if gone is None else f", gone at {gone:g} s"
     if expect.times is not None:
-        times = same[-1].change.alarm.count
+        times = _raises(expect.rule, same)
         holds = holds and times == expect.times
         got += f", {times} times"
     return Answer(place, str(expect), got, holds)
+
+
+def _raises(rule: str, same: Sequence[Told]) -> int:
+    """How often an occurrence was raised: by this rule, or where none (or a device) is named, by anyone."""
+    if not rule or ":" in rule:
+        return same[-1].change.alarm.count
+    return sum(each.change.what in _RAISES and each.change.actor.partition("@")[0] == rule for each in same)
 
 
 def _counts_against(script: Script, never: Never, each: Told) -> bool:

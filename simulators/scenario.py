@@ -120,7 +120,7 @@ class Expect(_Part, frozen=True, kw_only=True):
     gone_by: Seconds | None = None
     """It must have returned to normal by then."""
     times: int | None = None
-    """Raised exactly so often until the end, once it was raised."""
+    """Raised exactly so often until the end, by the rule if one is named."""
 
     def __str__(self) -> str:
         rule = f" by {self.rule}" if self.rule else ""

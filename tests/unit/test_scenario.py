@@ -17,7 +17,7 @@ from simulators.course import unfold
 from simulators.link import deliver
 from simulators.oracle import check_rules, judge, unforeseen
 from simulators.rehearsal import rehearse
-from simulators.scenario import library, load, parse
+from simulators.scenario import QUANTITIES, library, load, parse
 from simulators.source import SourceError
 from simulators.stage import ScenarioDriver, registered, unplayed
 from simulators.timeline import WORDS, Seconds
@@ -81,6 +81,14 @@ def test_the_library_speaks_every_word() -> None:
 
 
 # the language
+
+
+def test_the_manual_knows_every_word_and_its_example_holds() -> None:
+    """Each word and quantity is in docs/simulation.md, and the example there is a scenario that holds."""
+    page = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text(encoding="utf-8")
+    assert [word for word in (*WORDS, *QUANTITIES) if f"`{word}`" not in page] == []
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    assert answers(example) == [True] * 4
 
 
 @pytest.mark.parametrize(
