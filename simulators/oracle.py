@@ -127,6 +127,7 @@ def _is_by(rule: str, alarm: Alarm) -> bool:
 
 
 def _said(each: Told) -> str:
-    alarm = each.change.alarm
-    value = "" if alarm.value is None else f" ({alarm.value:.4g} {alarm.uom})"
-    return f"{alarm.cls} at {alarm.name or GATEWAY} by {alarm.rule}{value} at {each.at_s:g} s"
+    alarm, actor = each.change.alarm, each.change.actor.partition("@")[0]
+    by = alarm.rule if actor == alarm.gateway else actor
+    value = "" if alarm.value is None or by != alarm.rule else f" ({alarm.value:.4g} {alarm.uom})"
+    return f"{alarm.cls} at {alarm.name or GATEWAY} by {by}{value} at {each.at_s:g} s"
