@@ -250,7 +250,7 @@ def test_duplicates_disorder_and_skew_are_what_they_are_called() -> None:
         ("{where: room-1, class: fire, by: 3 min}", True),
         ("{where: floor-1, class: fire, by: 3 min}", True),
         ("{where: dorm, class: fire, after: 60, by: 3 min, times: 1}", False),
-        ("{where: heat-1, class: fire, after: 60, by: 3 min, times: 1}", True),
+        ("{where: heat-1, class: fire, rule: heat-fire, after: 60, by: 3 min, times: 1}", True),
         ("{where: heat-1, class: fire, rule: smoke-fire, by: 3 min}", False),
         ("{where: heat-1, class: fire, by: 61}", False),
         ("{where: heat-1, class: fire, after: 170, by: 3 min}", False),
@@ -318,7 +318,7 @@ def test_a_check_tells_each_line_and_writes_junit(tmp_path: Path, capsys: pytest
     assert main(["simulate", str(file), "fire-fast", "--check", "--junit", str(xml)]) == 1
     assert "s late" in capsys.readouterr().out
     suites = fromstring(xml.read_bytes()).findall("testsuite")  # noqa: S314 - written a line above
-    assert [(suite.get("tests"), suite.get("failures")) for suite in suites] == [("2", "1"), ("5", "0")]
+    assert [(suite.get("tests"), suite.get("failures")) for suite in suites] == [("2", "1"), ("6", "0")]
     (failure,) = suites[0].findall("testcase/failure")
     assert "got fire at heat-1" in str(failure.get("message"))
 
