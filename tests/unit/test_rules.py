@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from alerting.detect.en54 import A1R
 from alerting.detect.rules import RuleError, RuleSet, default_rules, parse_rules
 from fengsui.model import AlarmClass
 from tests.unit.detection import heat
@@ -17,6 +18,21 @@ def test_the_shipped_rules_hold_the_limits_of_the_trade() -> None:
     assert (rules["water-pressure-low"].below, rules["water-pressure-low"].uom) == (140.0, "kPa")
     assert rules["water-pressure-low"].on_delay_s >= 30
     assert default_rules().offline.after_s == 65.0
+
+
+def test_the_shipped_rate_rule_stays_above_every_nuisance() -> None:
+    """Cooking, steam and a welder's burst bring 5 K at most; a fire is told before class A1R would."""
+    (fire,) = (rule for rule in default_rules().rate if rule.quantity == "temperature")
+    assert fire.cls is AlarmClass.FIRE
+    assert 5.0 < fire.rise < A1R.rise_k
+    assert fire.min_samples >= 4
+    assert fire.min_data_s >= 20.0
+
+
+def test_what_only_says_that_something_is_broken_is_a_fault() -> None:
+    """Change, flat line and impossible values are faults, never a fire."""
+    rules = default_rules()
+    assert {rule.cls for rule in (*rules.change, *rules.flat, *rules.range)} == {AlarmClass.FAULT}
 
 
 @pytest.mark.parametrize(
