@@ -66,6 +66,7 @@ class Connection:
         self._tell_aiomqtt = self._paho.on_disconnect
         self._paho.on_disconnect = self._lost
         self._paho.connect_timeout = _CONNECT_S
+        self._paho.on_socket_unregister_write = self._unwatch
         # paho reads what we have already taken from the socket before it reads the socket
         self._receive = self._paho._sock_recv
         self._paho._sock_recv = self._read_ahead  # type: ignore[method-assign,assignment]
@@ -149,6 +150,14 @@ class Connection:
             self._client._connected.set_exception(Disconnected("the broker hung up at once"))
         elif self._tell_aiomqtt is not None:
             self._tell_aiomqtt(*told)
+
+    def _unwatch(self, _client: paho.Client, _data: Any, sock: Any) -> None:
+        """Stop watching for room in the socket, in the same order as aiomqtt starts it: a turn later.
+
+        Stopped at once, a packet of paho's (a ping) and one of ours in the same turn would end with the watch
+        started last and never stopped: the loop would turn at full speed for the rest of the connection.
+        """
+        self._loop.call_soon_threadsafe(self._loop.remove_writer, sock.fileno())
 
     def _take(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         """What paho read by itself: a queued message that came right behind the CONNACK."""

@@ -76,6 +76,7 @@ class FaultProxy:
         counts: How often each fault took effect: cut, refused, reset, half_close, stalled, delayed,
             throttled, sliced, reply_cut, puback_dropped, puback_delayed, publish_copied, publish_reordered;
             and connections.
+        replies: Pieces that came back from the server and passed.
     """
 
     def __init__(self, target: int, *, seed: int = 0, port: int | None = None) -> None:
@@ -84,6 +85,7 @@ class FaultProxy:
         self.up = Link()
         self.down = Link()
         self.cut_replies = 0
+        self.replies = 0
         self.counts: Counter[str] = Counter()
         self.is_cut = False
         self.random = random.Random(seed)
@@ -200,6 +202,7 @@ class FaultProxy:
                     self.cut_replies -= 1
                     self.counts["reply_cut"] += 1
                     raise ConnectionResetError("reply cut on purpose")
+                self.replies += bool(data) and link is self.down
                 if link.mqtt is None:
                     pieces = [*held, packets.rest(), data or b""]
                     held = []

@@ -8,6 +8,7 @@ from contextlib import suppress
 import aiomqtt
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import MQTTErrorCode
 
 from fengsui.mqtt import _INBOX, Backoff, Connection, Disconnected, connect
 from fengsui.packets import Message
@@ -53,6 +54,28 @@ async def test_the_private_parts_we_use_are_there(server: Process) -> None:
         assert len(client._client._out_packet) == 0
         assert client._client._last_bytes_received > 0
     assert client._disconnected.done()
+
+
+async def test_a_packet_of_paho_and_one_of_ours_in_one_turn_leave_nothing_watched(server: Process) -> None:
+    """A ping that leaves together with a publish must not keep the loop turning on a writable socket."""
+    async with connect(broker(server), "a") as connection:
+        turns = 0
+        write = connection._paho.loop_write
+
+        def counted() -> MQTTErrorCode:
+            nonlocal turns
+            turns += 1
+            return write()
+
+        connection._paho.loop_write = counted  # type: ignore[method-assign]
+        connection._paho._send_pingreq()
+        connection.send("t", b"x")
+        connection.flush()
+        await asyncio.sleep(0.1)
+        assert 1 <= turns < 10
+        sock = connection._socket()
+        assert sock is not None
+        assert not asyncio.get_running_loop().remove_writer(sock)
 
 
 async def test_messages_come_in_order_and_in_one_go(server: Process) -> None:

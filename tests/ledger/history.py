@@ -195,13 +195,15 @@ async def _as_version_2(front: Front, request: Request) -> bytes:
 
 
 async def r18_ambiguous_write(run: Run) -> None:
-    """The store's answer is cut off after it has stored, again and again."""
+    """The store's answer is cut off after it has stored, and the next one is not, again and again."""
     async with run.stack(store="influx", proxied=["store"]) as stack:
         proxy = stack.proxies["store"]
         stack.station.order(rate=BASE_RATE, fires=1)
         for _ in range(run.cycles):
             proxy.cut_replies = 1
             await until(lambda: proxy.cut_replies == 0, 120, "a reply is cut", every_s=0.1)
+            proxy.replies = 0
+            await until(lambda: proxy.replies > 0, 120, "the write came again", every_s=0.1)
         run.faults += proxy.counts["reply_cut"]
         run.judge(await stack.verdict())
 
