@@ -28,11 +28,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alerting.detect.order import NEVER, Bools, Floats, Rows, Series
+from alerting.detect.order import Bools, Floats, Rows, Series, Turns
 from alerting.detect.rules import MOST_SCALES, Change
 from alerting.detect.runs import Runs
-from alerting.detect.slots import Crossing
+from alerting.detect.slots import Crossing, fetch, store
 from fengsui.model import Point
 
 _LEARN_CLIP = 2.5
@@ -43,19 +44,21 @@ _UNCERTAIN = 2.0
 
 
 class _Seen(NamedTuple):
-    """What a reading finds; arrays of shape (n,).
+    """What a reading finds; arrays of shape (n,), in order of turns.
 
     Attributes:
         excess: The larger sum, scales; NaN = still learning.
-        step: Mean of the last complete step.
+        step: Mean of the step that it ends; the reading itself where it ends none.
         usual: The learned mean that it was held against.
         off_s: For how long the sum has been above 0.
+        over: The sum is at the limit.
     """
 
     excess: Floats
     step: Floats
     usual: Floats
     off_s: Floats
+    over: Bools
 
 
 class Changes(Runs):
@@ -65,16 +68,16 @@ class Changes(Runs):
         rules: In the order of their numbers in the state.
         points: By index, dense.
 
-    Cost: 91 bytes per rule and point.
+    Cost: 75 bytes per rule and point.
     """
 
     SLOT_ARRAYS = (*Runs.SLOT_ARRAYS, "_course")
 
     def __init__(self, rules: Sequence[Change], points: Sequence[Point]) -> None:
         super().__init__(rules, points)
-        # Number, sum and count of the running step; its mean when it was last complete; steps learned from,
-        # mean, variance; the two sums; since when one of them is above 0.
-        self._course = np.zeros((*self._rule.shape, 10))
+        # Sum and count of the running step; steps learned from, mean, variance; the two sums; since when one
+        # of them is above 0.
+        self._course = np.zeros((*self._rule.shape, 8))
         self._step_s = np.array([rule.step_s for rule in rules])
         self._allowance = np.array([rule.allowance for rule in rules])
         self._limit = np.array([rule.limit for rule in rules])
@@ -85,87 +88,90 @@ class Changes(Runs):
 
     def update(self, series: Series) -> list[Crossing]:
         """Judge readings; the crossings, unordered."""
-        series = series.in_range()
+        series = series.in_range
         return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
 
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point that has a rule in it."""
-        series = self._ruled(slot, series)
-        if not len(series.heads):
+        series, number = self._ruled(slot, series)
+        turns = series.turns
+        if not len(turns.points):
             return []
-        seen = self._advance(slot, series)
+        seen = self._advance(slot, turns, number)
+        if self._is_calm(slot, turns.points, seen.over):
+            return []
+        excess, over = turns.spread(seen.excess), turns.spread(seen.over)
         limit = self._limit[self._rule[slot][series.readings.point]]
 
         def under(rows: Rows) -> Bools:
-            low: Bools = seen.excess[rows] < limit[rows] / 2
+            low: Bools = excess[rows] < limit[rows] / 2
             return low
 
-        turned = self._changes(slot, series, seen.excess >= limit, under)
-        return self._crossings(slot, series.readings, turned, seen.step, seen.usual, seen.off_s)
+        changes = self._changes(slot, series, over, under)
+        if not changes:
+            return []
+        numbers = turns.spread(seen.step), turns.spread(seen.usual), turns.spread(seen.off_s)
+        return self._crossings(slot, series.readings, changes, *numbers)
 
-    def _advance(self, slot: int, series: Series) -> _Seen:
+    def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> _Seen:
         """Carry steps, sums and what is learned on."""
-        readings, before = series.readings, series.before_us
-        number = self._rule[slot][readings.point]
-        at_s = readings.at_us / 1e6
-        step = np.floor(at_s / self._step_s[number])
-        apart = (before == NEVER) | (readings.at_us - before > self._gap_us[number])
-        turns = series.turns()
-        number = self._rule[slot][turns.points]
+        step_s, gap_s = self._step_s[number], self._gap_us[number] / 1e6
         limit, learn = self._limit[number], self._learn[number]
-        course = self._course[slot][turns.points].T.copy()
-        seen = _Seen(*(np.empty(len(at_s)) for _ in _Seen._fields))
-        for rows in turns.rows:
-            value, now_s, here, cut = readings.value[rows], at_s[rows], step[rows], apart[rows]
+        course = fetch(self._course[slot], turns.points)
+        count = len(turns.value)
+        excess, step, usual, off_s = np.empty((4, count))
+        over = np.empty(count, np.bool_)
+        for span in turns.spans:
+            value, now_s = turns.value[span], turns.at_s[span]
             m = len(value)
-            running, total, held, mean_step, steps, mean, _, up, down, since_s = course[:, :m]
-            np.copyto(held, 0.0, where=cut)
-            ends = (here != running) & (held > 0)
+            total, held, steps, mean, _, up, down, since_s = course[:, :m]
+            cut = turns.unknown[span] | (turns.dt_s[span] > gap_s[:m])
+            another = np.floor(now_s / step_s[:m]) != np.floor(turns.before_s[span] / step_s[:m])
+            ends = another & ~cut & (held > 0)
+            ended = value
             if ends.any():
-                np.divide(total, held, out=mean_step, where=ends)
-                self._close(number[:m], course[3:, :m], now_s, ends)
-            begins = (here != running) | cut
-            np.copyto(total, np.where(begins, value, total + value))
-            np.copyto(held, np.where(begins, 1.0, held + 1))
-            running[:] = here
-            excess = np.maximum(up, down)
-            if (
-                cut.any()
-            ):  # what was not measured did not last, but an alarm stands until something says otherwise
-                lapsed = cut & (excess < limit[:m])
-                for sums in (up, down, excess):
-                    np.copyto(sums, 0.0, where=lapsed)
+                ended = np.where(ends, total / np.maximum(held, 1.0), value)
+                self._close(number[:m], ended, course[2:, :m], now_s, ends)
+            begins = another | cut
+            total[:] = np.where(begins, value, total + value)
+            held[:] = np.where(begins, 1.0, held + 1)
+            if cut.any():
+                # What was not measured did not last; an alarm stands until something says otherwise.
+                lapsed = cut & (np.maximum(up, down) < limit[:m])
+                up[lapsed] = down[lapsed] = 0.0
                 np.minimum(since_s, now_s, out=since_s)
-            seen.excess[rows] = np.where(steps >= learn[:m], excess, np.nan)
-            seen.step[rows], seen.usual[rows], seen.off_s[rows] = mean_step, mean, now_s - since_s
-        self._course[slot][turns.points] = course.T
-        return seen
+            excess[span] = np.where(steps >= learn[:m], np.maximum(up, down), np.nan)
+            over[span] = excess[span] >= limit[:m]
+            step[span], usual[span], off_s[span] = ended, mean, now_s - since_s
+        store(self._course[slot], turns.points, course)
+        return _Seen(excess, step, usual, off_s, over)
 
-    def _close(self, number: Rows, course: Floats, now_s: Floats, ends: Bools) -> None:
+    def _close(
+        self, number: NDArray[np.int16], step: Floats, course: Floats, now_s: Floats, ends: Bools
+    ) -> None:
         """Judge the steps that end, and learn from them."""
-        mean_step, steps, mean, variance, up, down, since_s = course
+        steps, mean, variance, up, down, since_s = course
         limit = self._limit[number]
-        off = mean_step - mean
+        off = step - mean
         scale = np.sqrt(variance) * (1 + _UNCERTAIN / np.sqrt(np.maximum(steps, 1.0)))
-        np.maximum(scale, self._least[number], out=scale)
-        learned = steps >= self._learn[number]
-        judged = ends & learned
+        scale = np.maximum(scale, self._least[number])
+        judged = ends & (steps >= self._learn[number])
         if judged.any():
-            z = np.clip(off / scale, -MOST_SCALES, MOST_SCALES)
+            z = np.minimum(np.maximum(off / scale, -MOST_SCALES), MOST_SCALES)
             allowance = self._allowance[number]
             # Twice the limit is as far as a sum goes, so that it comes back in time.
-            np.copyto(up, np.clip(up + z - allowance, 0.0, 2 * limit), where=judged)
-            np.copyto(down, np.clip(down - z - allowance, 0.0, 2 * limit), where=judged)
+            for sums, push in ((up, z), (down, -z)):
+                pushed = np.minimum(np.maximum(sums + push - allowance, 0.0), 2 * limit)
+                sums[:] = np.where(judged, pushed, sums)
         excess = np.maximum(up, down)
-        np.copyto(since_s, now_s, where=ends & (excess <= 0))
+        since_s[:] = np.where(ends & (excess <= 0), now_s, since_s)
         teaches = ends & (excess < limit / 2)
-        stale = ends & ~teaches & (now_s - since_s >= self._relearn_s[number])
-        np.copyto(steps, np.where(teaches, np.minimum(steps + 1, self._most[number]), steps))
+        steps[:] = np.where(teaches, np.minimum(steps + 1, self._most[number]), steps)
+        share = np.where(teaches, 1 / np.maximum(steps, 1.0), 0.0)
         reach = np.where(steps > _UNCLIPPED, _LEARN_CLIP * scale, np.inf)
-        off = np.where(teaches, np.clip(off, -reach, reach), 0.0)
-        share = 1 / np.maximum(steps, 1.0)
+        off = np.minimum(np.maximum(off, -reach), reach)
         mean += off * share
-        np.copyto(variance, variance + (off * off * (1 - share) - variance) * share, where=teaches)
+        variance += (off * off * (1 - share) - variance) * share
+        stale = ends & ~teaches & (now_s - since_s >= self._relearn_s[number])
         if stale.any():
-            for column in (steps, up, down):
-                np.copyto(column, 0.0, where=stale)
+            steps[stale] = up[stale] = down[stale] = 0.0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alerting.detect.order import Readings
+from alerting.detect.order import Readings, by_point
 from alerting.detect.presence import Presence
 from alerting.detect.rules import RuleSet, Threshold
 from alerting.detect.slots import Crossing
@@ -115,7 +115,7 @@ class Engine:
                 continue
             order = index[row]
             if (order[1:] < order[:-1]).any():
-                row = row[np.argsort(order, kind="stable")]
+                row = row[by_point(order)]
             readings = Readings(row, index[row], at_us[row], value[row], quality[row])
             crossings = self._stream(name).update(readings, held_at_us[row], usable[row])
             found += [(crossing, name == _SIMULATED) for crossing in crossings]

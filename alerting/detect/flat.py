@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alerting.detect.order import NEVER, Bools, Floats, Rows, Series
+from alerting.detect.order import Bools, Floats, Rows, Series, Turns
 from alerting.detect.rules import Flat
 from alerting.detect.runs import Runs
-from alerting.detect.slots import Crossing
+from alerting.detect.slots import Crossing, fetch, store
 from fengsui.model import Point
 
 _LAST, _SINCE_S, _LONGEST_S, _BEGUN_S, _CHANGES, _WHOLE = range(6)
@@ -66,21 +67,30 @@ class Flats(Runs):
 
     def update(self, series: Series) -> list[Crossing]:
         """Judge readings; the crossings, unordered."""
-        series = series.in_range()
+        series = series.in_range
         return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
 
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point that has a rule in it."""
-        series = self._ruled(slot, series)
-        if not len(series.heads):
+        series, number = self._ruled(slot, series)
+        turns = series.turns
+        if not len(turns.points):
             return []
+        same_s, limit_s, whole = self._advance(slot, turns, number)
         readings = series.readings
-        same_s, limit_s, whole = self._advance(slot, series)
         if self._low is not None and self._high is not None:
             value, low, high = readings.value, self._low[readings.point], self._high[readings.point]
             rail_s = self._rail_s[self._rule[slot][readings.point]]
-            limit_s = np.where((value <= low) | (value >= high), np.minimum(rail_s, limit_s), limit_s)
-        over = same_s >= limit_s
+            ended = (value <= low) | (value >= high)
+            same_s, whole, limit_s = turns.spread(same_s), turns.spread(whole), turns.spread(limit_s)
+            limit_s = np.where(ended, np.minimum(rail_s, limit_s), limit_s)
+            over = same_s >= limit_s
+        else:
+            over = same_s >= limit_s
+            if self._is_calm(slot, turns.points, over):
+                return []
+            same_s, whole, limit_s = turns.spread(same_s), turns.spread(whole), turns.spread(limit_s)
+            over = turns.spread(over)
 
         def under(rows: Rows) -> Bools:
             moves: Bools = whole[rows] & ~over[rows]
@@ -89,27 +99,23 @@ class Flats(Runs):
         changes = self._changes(slot, series, over, under)
         return self._crossings(slot, readings, changes, same_s, limit_s, same_s)
 
-    def _advance(self, slot: int, series: Series) -> tuple[Floats, Floats, Bools]:
+    def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> tuple[Floats, Floats, Bools]:
         """Carry the stretches on.
 
         Returns:
-            Per reading how long the value is the same, after how long that is stuck (infinite = still
-            learning), and whether the stretch began with a change that was seen.
+            Per reading, in order of turns, how long the value is the same, after how long that is stuck
+            (infinite = still learning), and whether the stretch began with a change that was seen.
         """
-        turns = series.turns()
-        number = self._rule[slot][turns.points]
         least_s, factor = self._for_s[number], self._factor[number]
         learn_s, min_changes = self._learn_s[number], self._min_changes[number]
-        x, at_s = series.readings.value, series.readings.at_us / 1e6
-        gap_us = self._gap_us[self._rule[slot][series.readings.point]]
-        before = series.before_us
-        cut = (before == NEVER) | series.broken | (series.readings.at_us - before > gap_us)
-        same_s, limit_s = np.empty(len(x)), np.empty(len(x))
-        whole = np.empty(len(x), np.bool_)
-        columns = self._same[slot][turns.points].T.copy()
-        for rows in turns.rows:
-            value, now_s, torn = x[rows], at_s[rows], cut[rows]
+        gap_s = self._gap_us[number] / 1e6
+        same_s, limit_s = np.empty(len(turns.value)), np.empty(len(turns.value))
+        whole = np.empty(len(same_s), np.bool_)
+        columns = fetch(self._same[slot], turns.points)
+        for span in turns.spans:
+            value, now_s = turns.value[span], turns.at_s[span]
             m = len(value)
+            torn = turns.broken[span] | turns.unknown[span] | (turns.dt_s[span] > gap_s[:m])
             last, since, longest, begun, changes, seen = columns[:, :m]
             np.minimum(begun, now_s, out=begun)
             moved = (value != last) & ~torn
@@ -117,13 +123,12 @@ class Flats(Runs):
             bound = np.where(learned, np.maximum(least_s[:m], factor[:m] * longest), np.inf)
             stretch = now_s - since
             ordinary = moved & (stretch < bound) & (seen > 0)
-            np.maximum(longest, stretch, out=longest, where=ordinary)
+            longest[:] = np.where(ordinary, np.maximum(longest, stretch), longest)
             changes += moved
             begins = moved | torn
-            np.copyto(since, now_s, where=begins)
-            np.copyto(seen, moved, where=begins)
+            since[:] = np.where(begins, now_s, since)
+            seen[:] = np.where(begins, moved, seen)
             last[:] = value
-            same_s[rows], whole[rows] = now_s - since, seen > 0
-            limit_s[rows] = bound
-        self._same[slot][turns.points] = columns.T
+            same_s[span], whole[span], limit_s[span] = now_s - since, seen > 0, bound
+        store(self._same[slot], turns.points, columns)
         return same_s, limit_s, whole

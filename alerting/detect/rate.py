@@ -30,10 +30,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from alerting.detect.order import NEVER, Bools, Floats, Rows, Series, Turns
+from alerting.detect.order import Bools, Floats, Rows, Series, Turns
 from alerting.detect.rules import Rate
 from alerting.detect.runs import Runs
-from alerting.detect.slots import Crossing
+from alerting.detect.slots import Crossing, fetch, store
 from fengsui.model import Point
 
 _AMBIENT = 0
@@ -70,84 +70,82 @@ class Rates(Runs):
 
     def update(self, series: Series) -> list[Crossing]:
         """Judge readings; the crossings, unordered."""
-        series = series.in_range()
+        series = series.in_range
         return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
 
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point that has a rule in it."""
-        series = self._ruled(slot, series)
-        if not len(series.heads):
+        series, number = self._ruled(slot, series)
+        turns = series.turns
+        if not len(turns.points):
             return []
-        point, at_us = series.readings.point, series.readings.at_us
-        rule = self._rule[slot][point]
-        rise, begun_s, stepped = self._advance(slot, series, series.turns())
+        ahead, off_s, over, stepped = self._advance(slot, turns, number)
+        if self._is_calm(slot, turns.points, over):
+            return []
+        ahead, over = turns.spread(ahead), turns.spread(over)
+        point = series.readings.point
 
         def under(rows: Rows) -> Bools:
-            low: Bools = rise[rows] < self._reset[rule[rows]]
+            low: Bools = ahead[rows] < self._reset[self._rule[slot][point[rows]]]
             return low
 
-        least = self._rise[rule]
-        changes = self._changes(slot, series, rise >= least, under, ~stepped)
-        return self._crossings(slot, series.readings, changes, rise, least, at_us / 1e6 - begun_s)
+        changes = self._changes(slot, series, over, under, ~turns.spread(stepped))
+        if not changes:
+            return []
+        least = self._rise[self._rule[slot][point]]
+        return self._crossings(slot, series.readings, changes, ahead, least, turns.spread(off_s))
 
-    def _advance(self, slot: int, series: Series, turns: Turns) -> tuple[Floats, Floats, Bools]:
+    def _advance(
+        self, slot: int, turns: Turns, number: NDArray[np.int16]
+    ) -> tuple[Floats, Floats, Bools, Bools]:
         """Carry the surroundings on.
 
         Returns:
-            Per reading how far it is ahead of them (NaN = still learning), since when, and whether it got
-            there in one step and has not gone on rising.
+            Per reading, in order of turns, how far it is ahead of them (NaN = still learning), for how long,
+            whether that is the limit, and whether it got there in one step and has not gone on rising.
         """
-        readings, before = series.readings, series.before_us
-        rule = self._rule[slot][turns.points]
-        up_per_s, down_per_s, least = self._up_per_s[rule], self._down_per_s[rule], self._rise[rule]
-        x = readings.value * self._sign[self._rule[slot][readings.point]]
-        at_s = readings.at_us / 1e6
-        since_us = readings.at_us - before
-        unknown = before == NEVER
-        fresh = unknown | series.broken | (since_us > self._gap_us[self._rule[slot][readings.point]])
-        dt_s = np.where(unknown, 0.0, since_us / 1e6)
-        rise, begun_s = np.empty(len(x)), np.empty(len(x))
-        stepped = np.zeros(len(x), np.bool_)
-        course = self._course[slot][turns.points].T.copy()
-        learned = self._learned[slot][turns.points]
-        for rows in turns.rows:
-            value, now_s = x[rows], at_s[rows]
-            m = len(value)
+        up_per_s, down_per_s, least = self._up_per_s[number], self._down_per_s[number], self._rise[number]
+        sign, gap_s = self._sign[number], self._gap_us[number] / 1e6
+        course = fetch(self._course[slot], turns.points)
+        learned = self._learned[slot].take(turns.points)
+        rise, begun_s = np.empty(len(turns.value)), np.empty(len(turns.value))
+        over, stepped = np.zeros(len(rise), np.bool_), np.zeros(len(rise), np.bool_)
+        for span in turns.spans:
+            now_s, dt_s = turns.at_s[span], turns.dt_s[span]
+            m = len(now_s)
+            value = turns.value[span] * sign[:m]
             ambient, last, beyond, begun = course[:, :m]
-            lowest = ambient - down_per_s[:m] * dt_s[rows]
-            follow = np.maximum(value, lowest)
-            if (learned[:m] != _READY).any() or fresh[rows].any():
-                learning = self._learn(rule[:m], learned[:m], begun, now_s, fresh[rows])
-                np.copyto(follow, value, where=unknown[rows])
-                np.minimum(follow, ambient + up_per_s[:m] * dt_s[rows], out=follow, where=~learning)
-                ahead = np.where(learning, np.nan, value - follow)
+            caught_up = np.maximum(value, ambient - down_per_s[:m] * dt_s)
+            follow = np.minimum(caught_up, ambient + up_per_s[:m] * dt_s)
+            ahead = value - follow
+            fresh = turns.broken[span] | turns.unknown[span] | (dt_s > gap_s[:m])
+            learning = np.flatnonzero(fresh | (learned[:m] != _READY))
+            if len(learning):
+                rule, begins = self._rule[slot][turns.points[learning]], fresh[learning]
+                learned[learning], begun[learning] = self._learn(
+                    rule, np.where(begins, 0, learned[learning]), begun[learning], now_s[learning]
+                )
+                follow[learning] = np.where(turns.unknown[span], value, caught_up)[learning]
+                ahead[learning] = np.nan
                 beyond[learning] = -np.inf
-            else:
-                np.minimum(follow, ambient + up_per_s[:m] * dt_s[rows], out=follow)
-                ahead = value - follow
-            over = ahead >= least[:m]
-            if over.any():
-                step = over & (value - last >= least[:m]) & (last - ambient < least[:m])
-                np.copyto(beyond, value + least[:m] / 4, where=step)
-                np.copyto(beyond, -np.inf, where=value >= beyond)
-                stepped[rows] = over & (beyond > -np.inf)
-            np.copyto(begun, now_s, where=ahead <= 0)
+            far = ahead >= least[:m]
+            if far.any():
+                step = far & (value - last >= least[:m]) & (last - ambient < least[:m])
+                goal = np.where(step, value + least[:m] / 4, beyond)
+                beyond[:] = np.where(value >= goal, -np.inf, goal)
+                stepped[span] = far & (beyond > -np.inf)
+            begun[:] = np.where(ahead <= 0, now_s, begun)
             ambient[:], last[:] = follow, value
-            rise[rows], begun_s[rows] = ahead, begun
-        self._course[slot][turns.points] = course.T
+            rise[span], begun_s[span], over[span] = ahead, begun, far
+        store(self._course[slot], turns.points, course)
         self._learned[slot][turns.points] = learned
-        return rise, begun_s, stepped
+        return rise, turns.at_s - begun_s, over, stepped
 
     def _learn(
-        self, rule: Rows, learned: NDArray[np.int8], begun_s: Floats, now_s: Floats, fresh: Bools
-    ) -> Bools:
-        """Count readings until there are enough; which of these are still learned from."""
-        begins = fresh | (learned == 0)
-        learned[begins] = 0
-        np.copyto(begun_s, now_s, where=begins)
-        learning: Bools = learned != _READY
-        learned[learning] += 1
-        enough = (learned >= self._min_samples[rule]) & (now_s - begun_s >= self._min_data_s[rule])
-        learned[learning & enough] = _READY
-        np.minimum(learned, _READY - 1, out=learned, where=learning & ~enough)
-        return learning
+        self, rule: NDArray[np.int16], learned: NDArray[np.int8], begun_s: Floats, now_s: Floats
+    ) -> tuple[NDArray[np.int8], Floats]:
+        """Count these readings until there are enough, and since when (0 counted = from now on)."""
+        begun_s = np.where(learned == 0, now_s, begun_s)
+        count = np.minimum(learned + 1, _READY - 1)
+        enough = (count >= self._min_samples[rule]) & (now_s - begun_s >= self._min_data_s[rule])
+        return np.where(enough, _READY, count).astype(np.int8), begun_s

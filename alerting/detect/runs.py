@@ -51,6 +51,10 @@ class Runs(Slots):
         if slot is not None:
             self._state[slot, point] |= _ACTIVE
 
+    def _is_calm(self, slot: int, points: Rows, over: Bools) -> bool:
+        """Nothing is beyond a limit now, and nothing is going on at any of ``points``."""
+        return not over.any() and not self._state[slot].take(points).any()
+
     def _changes(
         self,
         slot: int,
@@ -70,7 +74,7 @@ class Runs(Slots):
         """
         point = series.readings.point
         # Nothing beyond a limit now and nothing going on: the usual case ends here.
-        hot = over | (self._state[slot][point] != _NONE)
+        hot = over | (self._state[slot].take(point) != _NONE)
         if not hot.any():
             return {}
         self._hot[point[hot]] = True
@@ -78,7 +82,8 @@ class Runs(Slots):
         self._hot[point[hot]] = False
         allowed = True if ripe is None else ripe[chosen]
         raised, cleared = self._follow(slot, series.take(chosen), over[chosen], under(chosen), allowed)
-        return {VerdictKind.RAISE: chosen[raised], VerdictKind.CLEAR: chosen[cleared]}
+        turned = {VerdictKind.RAISE: chosen[raised], VerdictKind.CLEAR: chosen[cleared]}
+        return {kind: rows for kind, rows in turned.items() if len(rows)}
 
     def _crossings(
         self,
@@ -108,7 +113,8 @@ class Runs(Slots):
         self, slot: int, series: Series, over: Bools, under: Bools, ripe: Bools | bool
     ) -> tuple[Bools, Bools]:
         """Runs beyond the limit and back to normal, their delays, and what changes by them."""
-        readings, before, _, heads, tails, first = series
+        readings, before = series.readings, series.before_us
+        heads, tails, first = series.heads, series.tails, series.first
         point, at = readings.point, readings.at_us
         rule = self._rule[slot][point]
         here = np.arange(len(point))

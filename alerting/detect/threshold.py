@@ -29,7 +29,6 @@ class Thresholds(Runs):
         sign = [1.0 if rule.above is not None else -1.0 for rule in rules]
         self._sign = np.array([*sign, 1.0])
         self._limit = np.array([*(s * rule.limit for s, rule in zip(sign, rules, strict=True)), np.inf])
-        self._written = np.array([*(rule.limit for rule in rules), np.inf])
         self._reset = np.array([*(s * rule.reset for s, rule in zip(sign, rules, strict=True)), -np.inf])
 
     def update(self, series: Series) -> list[Crossing]:
@@ -63,5 +62,5 @@ class Thresholds(Runs):
     def _found(
         self, slot: int, readings: Readings, rule: NDArray[np.int16], changes: Turned
     ) -> list[Crossing]:
-        limit, on_s = self._written[rule], self._on_us[rule] / 1e6
+        limit, on_s = self._limit[rule] * self._sign[rule], self._on_us[rule] / 1e6
         return self._crossings(slot, readings, changes, readings.value, limit, on_s)
