@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from importlib import resources
-from math import isfinite
+from math import inf, isfinite
 
 import msgspec
 
@@ -198,6 +198,60 @@ class Range(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RuleError(f"rule {self.name}: low and high are finite numbers, low below high")
 
 
+class Minutely(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every rule about closed minutes has: delays and gaps between minutes that have a reading.
+
+    A gap restarts what was going on; what was learned over days and weeks stays.
+    """
+
+    on_delay_s: float = 120.0
+    off_delay_s: float = 600.0
+    max_gap_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse a gap that every minute would be."""
+        Held.__post_init__(self)
+        if not 60 <= self.max_gap_s < inf:
+            raise RuleError(f"rule {self.name}: max_gap_s is at least 60, for minutes are compared")
+
+
+class Trend(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value on its way to a limit: raise when a straight line reaches it within ``within_s``.
+
+    Gone when the limit is further away than ``clear_s``, or nothing moves any more.
+    """
+
+    within_s: float
+    clear_s: float
+    above: float | None = None
+    below: float | None = None
+    window_minutes: int = 20
+    least_change: float
+    """Smallest change over the window that means anything: several steps of the sensor's resolution."""
+    settles: bool = False
+    """The quantity flattens by itself (a temperature under a load): the forecast is made along a curve that
+    flattens as the last three thirds of the window did."""
+
+    @property
+    def limit(self) -> float:
+        """The one of ``above`` and ``below`` that is given."""
+        limit = self.above if self.above is not None else self.below
+        assert limit is not None
+        return limit
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never raise, never clear, or sees too little."""
+        Minutely.__post_init__(self)
+        if (self.above is None) == (self.below is None) or not isfinite(self.limit):
+            raise RuleError(f"rule {self.name}: give exactly one of above and below, a finite number")
+        if not 0 < self.within_s < self.clear_s < 1e7:
+            raise RuleError(f"rule {self.name}: clear_s must be longer than within_s, and both positive")
+        if not 10 <= self.window_minutes <= 1440:
+            raise RuleError(f"rule {self.name}: window_minutes is 10 to 1440 (a day)")
+        if not (isfinite(self.least_change) and self.least_change > 0):
+            raise RuleError(f"rule {self.name}: least_change is positive, about 5 steps of the sensor")
+
+
 class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A point without one usable reading for ``after_s`` of receive time, while its gateway is online."""
 
@@ -233,12 +287,13 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     change: tuple[Change, ...] = ()
     range: tuple[Range, ...] = ()
     flat: tuple[Flat, ...] = ()
+    trend: tuple[Trend, ...] = ()
     silence: tuple[Silence, ...] = (Silence(),)
     offline: Offline = Offline()
 
     def about_readings(self) -> tuple[Rule, ...]:
         """Every rule that judges readings, of all kinds."""
-        return (*self.threshold, *self.rate, *self.change, *self.range, *self.flat)
+        return (*self.threshold, *self.rate, *self.change, *self.range, *self.flat, *self.trend)
 
     def __post_init__(self) -> None:
         """Refuse two rules of one name, and silence that leaves a quantity out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Change, Flat, Range, Rate, Rule, Threshold
+from alerting.detect.rules import Change, Flat, Range, Rate, Rule, Threshold, Trend
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import Reason
 
@@ -24,6 +24,8 @@ def reason(crossing: Crossing) -> Reason:
             en, zh = _range(rule, crossing)
         case Flat():
             en, zh = _flat(rule, crossing)
+        case Trend():
+            en, zh = _trend(rule, crossing)
         case _:
             raise AssertionError(f"no words for {type(rule).__name__}")
     return Reason(rule.name, crossing.observed, crossing.limit, crossing.window_s, en, zh)
@@ -94,6 +96,19 @@ def _flat(rule: Flat, crossing: Crossing) -> tuple[str, str]:
     return (
         f"{label_en} has not changed for {hours} h, more than {limit} h: stuck",
         f"{label_zh} {hours} 小时没有任何变化,超过 {limit} 小时:疑似卡死",
+    )
+
+
+def _trend(rule: Trend, crossing: Crossing) -> tuple[str, str]:
+    en, zh = ("falling", "下降") if crossing.observed < 0 else ("rising", "上升")
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    rate = f"{abs(crossing.observed):.2g} {uom}/min"
+    minutes = round(crossing.window_s / 60)
+    when_en, when_zh = (f"in {minutes} min", f"{minutes} 分钟后") if minutes else ("now", "现已")
+    return (
+        f"{label_en} {en} {rate}, {crossing.limit:g} {uom} {when_en}",
+        f"{label_zh}以 {rate} {zh},{when_zh}达到 {crossing.limit:g} {uom}",
     )
 
 
