@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from math import inf, isfinite
+from typing import Literal
 
 import msgspec
 
@@ -252,6 +253,44 @@ class Trend(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RuleError(f"rule {self.name}: least_change is positive, about 5 steps of the sensor")
 
 
+DRIFT_CELLS = 24
+"""A period of a drift rule has so many cells: the hours of a day."""
+
+Direction = Literal["up", "down", "both"]
+
+
+class Drift(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sensor whose value in quiet times moves away from its reference by ``limit``; gone below ``reset``.
+
+    Judged at the end of each period; what is held against the reference is the median of seven of them.
+    """
+
+    on_delay_s: float = 0.0
+    off_delay_s: float = 0.0
+    limit: float
+    reset: float
+    direction: Direction = "both"
+    reference: float | None = None
+    """None: learned, the median of the first seven periods after the rule began to watch the point."""
+    period_minutes: int = 1440
+    quantile: float = 0.25
+    """Which of a period's cells, from the lowest on, stands for its quiet time."""
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never raise, never clear, or has no cells."""
+        Minutely.__post_init__(self)
+        if not 0 < self.reset < self.limit < inf:
+            raise RuleError(f"rule {self.name}: give 0 < reset < limit, both as distances from the reference")
+        if self.reference is not None and not isfinite(self.reference):
+            raise RuleError(f"rule {self.name}: reference is a finite number, or left out to be learned")
+        if self.period_minutes % DRIFT_CELLS or not DRIFT_CELLS <= self.period_minutes <= 10_080:
+            raise RuleError(
+                f"rule {self.name}: period_minutes is a multiple of {DRIFT_CELLS}, at most 10080 (a week)"
+            )
+        if not 0 <= self.quantile <= 1:
+            raise RuleError(f"rule {self.name}: quantile is 0 to 1")
+
+
 class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A point without one usable reading for ``after_s`` of receive time, while its gateway is online."""
 
@@ -288,12 +327,13 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     range: tuple[Range, ...] = ()
     flat: tuple[Flat, ...] = ()
     trend: tuple[Trend, ...] = ()
+    drift: tuple[Drift, ...] = ()
     silence: tuple[Silence, ...] = (Silence(),)
     offline: Offline = Offline()
 
     def about_readings(self) -> tuple[Rule, ...]:
         """Every rule that judges readings, of all kinds."""
-        return (*self.threshold, *self.rate, *self.change, *self.range, *self.flat, *self.trend)
+        return (*self.threshold, *self.rate, *self.change, *self.range, *self.flat, *self.trend, *self.drift)
 
     def __post_init__(self) -> None:
         """Refuse two rules of one name, and silence that leaves a quantity out."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from alerting.detect.drift import Drifts
 from alerting.detect.minutes import Minutes
 from alerting.detect.order import Series
 from alerting.detect.rules import RuleSet
@@ -29,6 +30,7 @@ class Slow:
     def __init__(self, rules: RuleSet, points: Sequence[Point]) -> None:
         self._tracks: dict[str, Tracks] = {
             "trend": Trends(rules.trend, points),
+            "drift": Drifts(rules.drift, points),
         }
         wanted = np.zeros(len(points), np.bool_)
         for tracks in self._tracks.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Change, Flat, Range, Rate, Rule, Threshold, Trend
+from alerting.detect.rules import Change, Drift, Flat, Range, Rate, Rule, Threshold, Trend
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import Reason
 
@@ -26,6 +26,8 @@ def reason(crossing: Crossing) -> Reason:
             en, zh = _flat(rule, crossing)
         case Trend():
             en, zh = _trend(rule, crossing)
+        case Drift():
+            en, zh = _drift(rule, crossing)
         case _:
             raise AssertionError(f"no words for {type(rule).__name__}")
     return Reason(rule.name, crossing.observed, crossing.limit, crossing.window_s, en, zh)
@@ -109,6 +111,17 @@ def _trend(rule: Trend, crossing: Crossing) -> tuple[str, str]:
     return (
         f"{label_en} {en} {rate}, {crossing.limit:g} {uom} {when_en}",
         f"{label_zh}以 {rate} {zh},{when_zh}达到 {crossing.limit:g} {uom}",
+    )
+
+
+def _drift(rule: Drift, crossing: Crossing) -> tuple[str, str]:
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    drift, limit = f"{crossing.observed:+.2g} {uom}", f"{crossing.limit:g} {uom}"
+    return (
+        f"{label_en}: quiet level drifted by {drift} from its reference, limit {limit}; "
+        "clean or check the sensor",
+        f"{label_zh}:静态值较基准漂移 {drift},限值 {limit};请清洁或检查探测器",
     )
 
 
