@@ -291,6 +291,34 @@ class Drift(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RuleError(f"rule {self.name}: quantile is 0 to 1")
 
 
+class Season(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value far from what is usual in this hour of the week; nothing is said before it has been learned."""
+
+    on_delay_s: float = 1800.0
+    off_delay_s: float = 1800.0
+    scales: float = 6.0
+    """Raise so many scales (as standard deviations) away from the usual."""
+    clear_scales: float = 3.0
+    least_scale: float
+    """Smallest scale to divide by, in the rule's unit: what the sensor can tell, or what nobody minds."""
+    direction: Direction = "up"
+    utc_offset_minutes: int = 480
+    """Local time, in which the week has its hours, minus UTC."""
+    warm_weeks: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never raise, never clear, or knows no week."""
+        Minutely.__post_init__(self)
+        if not 0 < self.clear_scales < self.scales < inf:
+            raise RuleError(f"rule {self.name}: give 0 < clear_scales < scales")
+        if not 0 < self.least_scale < inf:
+            raise RuleError(f"rule {self.name}: least_scale is positive, in {self.uom}")
+        if not -720 <= self.utc_offset_minutes <= 840:
+            raise RuleError(f"rule {self.name}: utc_offset_minutes is -720 to 840; China is 480")
+        if not 2 <= self.warm_weeks <= 52:
+            raise RuleError(f"rule {self.name}: warm_weeks is 2 to 52, one week is no habit")
+
+
 class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A point without one usable reading for ``after_s`` of receive time, while its gateway is online."""
 
@@ -328,12 +356,22 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     flat: tuple[Flat, ...] = ()
     trend: tuple[Trend, ...] = ()
     drift: tuple[Drift, ...] = ()
+    season: tuple[Season, ...] = ()
     silence: tuple[Silence, ...] = (Silence(),)
     offline: Offline = Offline()
 
     def about_readings(self) -> tuple[Rule, ...]:
         """Every rule that judges readings, of all kinds."""
-        return (*self.threshold, *self.rate, *self.change, *self.range, *self.flat, *self.trend, *self.drift)
+        return (
+            *self.threshold,
+            *self.rate,
+            *self.change,
+            *self.range,
+            *self.flat,
+            *self.trend,
+            *self.drift,
+            *self.season,
+        )
 
     def __post_init__(self) -> None:
         """Refuse two rules of one name, and silence that leaves a quantity out."""

@@ -11,6 +11,7 @@ from alerting.detect.drift import Drifts
 from alerting.detect.minutes import Minutes
 from alerting.detect.order import Series
 from alerting.detect.rules import RuleSet
+from alerting.detect.season import Seasons
 from alerting.detect.slots import Crossing
 from alerting.detect.tracks import Tracks
 from alerting.detect.trend import Trends
@@ -31,6 +32,7 @@ class Slow:
         self._tracks: dict[str, Tracks] = {
             "trend": Trends(rules.trend, points),
             "drift": Drifts(rules.drift, points),
+            "season": Seasons(rules.season, points),
         }
         wanted = np.zeros(len(points), np.bool_)
         for tracks in self._tracks.values():

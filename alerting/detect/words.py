@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Change, Drift, Flat, Range, Rate, Rule, Threshold, Trend
+from alerting.detect.rules import Change, Drift, Flat, Range, Rate, Rule, Season, Threshold, Trend
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import Reason
 
@@ -28,6 +28,8 @@ def reason(crossing: Crossing) -> Reason:
             en, zh = _trend(rule, crossing)
         case Drift():
             en, zh = _drift(rule, crossing)
+        case Season():
+            en, zh = _season(rule, crossing)
         case _:
             raise AssertionError(f"no words for {type(rule).__name__}")
     return Reason(rule.name, crossing.observed, crossing.limit, crossing.window_s, en, zh)
@@ -122,6 +124,18 @@ def _drift(rule: Drift, crossing: Crossing) -> tuple[str, str]:
         f"{label_en}: quiet level drifted by {drift} from its reference, limit {limit}; "
         "clean or check the sensor",
         f"{label_zh}:静态值较基准漂移 {drift},限值 {limit};请清洁或检查探测器",
+    )
+
+
+def _season(rule: Season, crossing: Crossing) -> tuple[str, str]:
+    en, zh = ("at most", "不高于") if crossing.observed >= crossing.limit else ("at least", "不低于")
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    value, limit = f"{crossing.observed:.4g} {uom}", f"{crossing.limit:.4g} {uom}"
+    minutes = round(crossing.window_s / 60)
+    return (
+        f"{label_en} {value} for {minutes} min, usually {en} {limit} at this hour of the week",
+        f"{label_zh} {value},持续 {minutes} 分钟,每周此时通常{zh} {limit}",
     )
 
 
