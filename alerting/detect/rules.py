@@ -319,6 +319,34 @@ class Season(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RuleError(f"rule {self.name}: warm_weeks is 2 to 52, one week is no habit")
 
 
+class Noise(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Readings that scatter too much in at least half of the minutes of a window: a loose contact.
+
+    Too much is a standard deviation of at least ``above``, or of ``factor`` times what was learned.
+    """
+
+    on_delay_s: float = 0.0
+    off_delay_s: float = 1800.0
+    above: float | None = None
+    factor: float | None = None
+    least: float = 0.0
+    """With ``factor``: less than this is never learned; about half a step of the sensor's resolution."""
+    learn_minutes: int = 1440
+    window_minutes: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse a rule without a bound, or with two."""
+        Minutely.__post_init__(self)
+        if (self.above is None) == (self.factor is None):
+            raise RuleError(f"rule {self.name}: give exactly one of above and factor")
+        if self.above is not None and not 0 < self.above < inf:
+            raise RuleError(f"rule {self.name}: above is positive, in {self.uom}")
+        if self.factor is not None and not (1 < self.factor < inf and 0 < self.least < inf):
+            raise RuleError(f"rule {self.name}: factor is more than 1, and least positive, in {self.uom}")
+        if not (60 <= self.learn_minutes <= 100_000 and 5 <= self.window_minutes <= 1440):
+            raise RuleError(f"rule {self.name}: learn_minutes is at least 60, window_minutes 5 to 1440")
+
+
 class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A point without one usable reading for ``after_s`` of receive time, while its gateway is online."""
 
@@ -357,6 +385,7 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     trend: tuple[Trend, ...] = ()
     drift: tuple[Drift, ...] = ()
     season: tuple[Season, ...] = ()
+    noise: tuple[Noise, ...] = ()
     silence: tuple[Silence, ...] = (Silence(),)
     offline: Offline = Offline()
 
@@ -371,6 +400,7 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             *self.trend,
             *self.drift,
             *self.season,
+            *self.noise,
         )
 
     def __post_init__(self) -> None:

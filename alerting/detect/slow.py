@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.drift import Drifts
 from alerting.detect.minutes import Minutes
+from alerting.detect.noise import Noises
 from alerting.detect.order import Series
 from alerting.detect.rules import RuleSet
 from alerting.detect.season import Seasons
@@ -33,6 +34,7 @@ class Slow:
             "trend": Trends(rules.trend, points),
             "drift": Drifts(rules.drift, points),
             "season": Seasons(rules.season, points),
+            "noise": Noises(rules.noise, points),
         }
         wanted = np.zeros(len(points), np.bool_)
         for tracks in self._tracks.values():

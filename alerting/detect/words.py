@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Change, Drift, Flat, Range, Rate, Rule, Season, Threshold, Trend
+from alerting.detect.rules import Change, Drift, Flat, Noise, Range, Rate, Rule, Season, Threshold, Trend
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import Reason
 
@@ -30,6 +30,8 @@ def reason(crossing: Crossing) -> Reason:
             en, zh = _drift(rule, crossing)
         case Season():
             en, zh = _season(rule, crossing)
+        case Noise():
+            en, zh = _noise(rule, crossing)
         case _:
             raise AssertionError(f"no words for {type(rule).__name__}")
     return Reason(rule.name, crossing.observed, crossing.limit, crossing.window_s, en, zh)
@@ -136,6 +138,17 @@ def _season(rule: Season, crossing: Crossing) -> tuple[str, str]:
     return (
         f"{label_en} {value} for {minutes} min, usually {en} {limit} at this hour of the week",
         f"{label_zh} {value},持续 {minutes} 分钟,每周此时通常{zh} {limit}",
+    )
+
+
+def _noise(rule: Noise, crossing: Crossing) -> tuple[str, str]:
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    scatter, limit = f"{crossing.observed:.2g} {uom}", f"{crossing.limit:.2g} {uom}"
+    return (
+        f"{label_en} scatters by {scatter} (standard deviation), limit {limit}, in most of "
+        f"{rule.window_minutes} min; check the wiring",
+        f"{label_zh}抖动 {scatter}(标准差),限值 {limit},{rule.window_minutes} 分钟内多数时间如此;请检查接线",
     )
 
 
