@@ -90,7 +90,7 @@ class Trends(Tracks):
         return self._decide(
             closed,
             track,
-            over=eta_s <= self._within_s[rule],
+            over=(eta_s > 0) & (eta_s <= self._within_s[rule]),  # beyond the limit a threshold speaks
             under=known & (sign * (limit - newer) > 0) & (eta_s > self._clear_s[rule]),
             told=(slope, limit, np.minimum(eta_s, self._clear_s[rule])),
         )

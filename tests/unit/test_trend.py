@@ -44,7 +44,8 @@ def warming(**changes: object) -> Trend:
     """A cable that must stay below 70 C and settles by itself under a load."""
     fields: dict[str, object] = {
         "quantity": "cable_temperature", "uom": "degC", "below": None, "above": 70.0, "within_s": 1800.0,
-        "clear_s": 2700.0, "least_change": 2.0, "on_delay_s": 540.0, "settles": True, "name": "cable",
+        "clear_s": 2700.0, "least_change": 2.0, "on_delay_s": 600.0, "settles": True, "name": "cable",
+        "cls": AlarmClass.PREALARM,
     }  # fmt: skip
     return falling(**(fields | changes))
 
@@ -143,6 +144,12 @@ def test_a_cable_that_would_warm_up_beyond_its_limit_is_forecast(tau_min: float)
     reached = float(t[np.argmax(warm >= 70.0)])
     assert told.minute < reached
     assert told.window_s / 60 == pytest.approx(reached - told.minute, rel=0.3)
+
+
+def test_what_is_beyond_the_limit_already_is_no_forecast() -> None:
+    """Before there is a line the pressure has passed its limit, and the threshold has spoken."""
+    t = minutes_of(1)
+    assert tells(falling(), 150.0 - 4.0 * t + noise(t, 1.0)) == []
 
 
 def test_a_slow_source_and_a_long_window() -> None:
@@ -252,7 +259,7 @@ class Model:
                 late_slope, late_level, _ = self.line(late)
                 if sign * late_slope >= GOES_ON * sign * slope:
                     eta = max(sign * (rule.limit - late_level), 0.0) / (sign * late_slope) * width * 60
-        if eta <= rule.within_s:
+        if 0 < eta <= rule.within_s:
             return "over"
         return "under" if eta > rule.clear_s and sign * (rule.limit - newer) > 0 else ""
 
