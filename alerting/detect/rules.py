@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import tomllib
 from importlib import resources
-from math import isfinite
+from math import inf, isfinite
+from typing import Literal
 
 import msgspec
 
@@ -198,6 +199,154 @@ class Range(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RuleError(f"rule {self.name}: low and high are finite numbers, low below high")
 
 
+class Minutely(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every rule about closed minutes has: delays and gaps between minutes that have a reading.
+
+    A gap restarts what was going on; what was learned over days and weeks stays.
+    """
+
+    on_delay_s: float = 120.0
+    off_delay_s: float = 600.0
+    max_gap_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse a gap that every minute would be."""
+        Held.__post_init__(self)
+        if not 60 <= self.max_gap_s < inf:
+            raise RuleError(f"rule {self.name}: max_gap_s is at least 60, for minutes are compared")
+
+
+class Trend(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value on its way to a limit: raise when a straight line reaches it within ``within_s``.
+
+    Gone when the limit is further away than ``clear_s``, or nothing moves any more.
+    """
+
+    within_s: float
+    clear_s: float
+    above: float | None = None
+    below: float | None = None
+    window_minutes: int = 20
+    least_change: float
+    """Smallest change over the window that means anything: several steps of the sensor's resolution."""
+    settles: bool = False
+    """The quantity flattens by itself (a temperature under a load): the forecast is made along a curve that
+    flattens as the last three thirds of the window did."""
+
+    @property
+    def limit(self) -> float:
+        """The one of ``above`` and ``below`` that is given."""
+        limit = self.above if self.above is not None else self.below
+        assert limit is not None
+        return limit
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never raise, never clear, or sees too little."""
+        Minutely.__post_init__(self)
+        if (self.above is None) == (self.below is None) or not isfinite(self.limit):
+            raise RuleError(f"rule {self.name}: give exactly one of above and below, a finite number")
+        if not 0 < self.within_s < self.clear_s < 1e7:
+            raise RuleError(f"rule {self.name}: clear_s must be longer than within_s, and both positive")
+        if not 10 <= self.window_minutes <= 1440:
+            raise RuleError(f"rule {self.name}: window_minutes is 10 to 1440 (a day)")
+        if not (isfinite(self.least_change) and self.least_change > 0):
+            raise RuleError(f"rule {self.name}: least_change is positive, about 5 steps of the sensor")
+
+
+DRIFT_CELLS = 24
+"""A period of a drift rule has so many cells: the hours of a day."""
+
+Direction = Literal["up", "down", "both"]
+
+
+class Drift(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sensor whose value in quiet times moves away from its reference by ``limit``; gone below ``reset``.
+
+    Judged at the end of each period; what is held against the reference is the median of seven of them.
+    """
+
+    on_delay_s: float = 0.0
+    off_delay_s: float = 0.0
+    limit: float
+    reset: float
+    direction: Direction = "both"
+    reference: float | None = None
+    """None: learned, the median of the first seven periods after the rule began to watch the point."""
+    period_minutes: int = 1440
+    quantile: float = 0.25
+    """Which of a period's cells, from the lowest on, stands for its quiet time."""
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never raise, never clear, or has no cells."""
+        Minutely.__post_init__(self)
+        if not 0 < self.reset < self.limit < inf:
+            raise RuleError(f"rule {self.name}: give 0 < reset < limit, both as distances from the reference")
+        if self.reference is not None and not isfinite(self.reference):
+            raise RuleError(f"rule {self.name}: reference is a finite number, or left out to be learned")
+        if self.period_minutes % DRIFT_CELLS or not DRIFT_CELLS <= self.period_minutes <= 10_080:
+            raise RuleError(
+                f"rule {self.name}: period_minutes is a multiple of {DRIFT_CELLS}, at most 10080 (a week)"
+            )
+        if not 0 <= self.quantile <= 1:
+            raise RuleError(f"rule {self.name}: quantile is 0 to 1")
+
+
+class Season(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value far from what is usual in this hour of the week; nothing is said before it has been learned."""
+
+    on_delay_s: float = 1800.0
+    off_delay_s: float = 1800.0
+    scales: float = 6.0
+    """Raise so many scales (as standard deviations) away from the usual."""
+    clear_scales: float = 3.0
+    least_scale: float
+    """Smallest scale to divide by, in the rule's unit: what the sensor can tell, or what nobody minds."""
+    direction: Direction = "up"
+    utc_offset_minutes: int = 480
+    """Local time, in which the week has its hours, minus UTC."""
+    warm_weeks: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never raise, never clear, or knows no week."""
+        Minutely.__post_init__(self)
+        if not 0 < self.clear_scales < self.scales < inf:
+            raise RuleError(f"rule {self.name}: give 0 < clear_scales < scales")
+        if not 0 < self.least_scale < inf:
+            raise RuleError(f"rule {self.name}: least_scale is positive, in {self.uom}")
+        if not -720 <= self.utc_offset_minutes <= 840:
+            raise RuleError(f"rule {self.name}: utc_offset_minutes is -720 to 840; China is 480")
+        if not 2 <= self.warm_weeks <= 52:
+            raise RuleError(f"rule {self.name}: warm_weeks is 2 to 52, one week is no habit")
+
+
+class Noise(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Readings that scatter too much in at least half of the minutes of a window: a loose contact.
+
+    Too much is a standard deviation of at least ``above``, or of ``factor`` times what was learned.
+    """
+
+    on_delay_s: float = 0.0
+    off_delay_s: float = 1800.0
+    above: float | None = None
+    factor: float | None = None
+    least: float = 0.0
+    """With ``factor``: less than this is never learned; about half a step of the sensor's resolution."""
+    learn_minutes: int = 1440
+    window_minutes: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse a rule without a bound, or with two."""
+        Minutely.__post_init__(self)
+        if (self.above is None) == (self.factor is None):
+            raise RuleError(f"rule {self.name}: give exactly one of above and factor")
+        if self.above is not None and not 0 < self.above < inf:
+            raise RuleError(f"rule {self.name}: above is positive, in {self.uom}")
+        if self.factor is not None and not (1 < self.factor < inf and 0 < self.least < inf):
+            raise RuleError(f"rule {self.name}: factor is more than 1, and least positive, in {self.uom}")
+        if not (60 <= self.learn_minutes <= 100_000 and 5 <= self.window_minutes <= 1440):
+            raise RuleError(f"rule {self.name}: learn_minutes is at least 60, window_minutes 5 to 1440")
+
+
 class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A point without one usable reading for ``after_s`` of receive time, while its gateway is online."""
 
@@ -233,12 +382,26 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     change: tuple[Change, ...] = ()
     range: tuple[Range, ...] = ()
     flat: tuple[Flat, ...] = ()
+    trend: tuple[Trend, ...] = ()
+    drift: tuple[Drift, ...] = ()
+    season: tuple[Season, ...] = ()
+    noise: tuple[Noise, ...] = ()
     silence: tuple[Silence, ...] = (Silence(),)
     offline: Offline = Offline()
 
     def about_readings(self) -> tuple[Rule, ...]:
         """Every rule that judges readings, of all kinds."""
-        return (*self.threshold, *self.rate, *self.change, *self.range, *self.flat)
+        return (
+            *self.threshold,
+            *self.rate,
+            *self.change,
+            *self.range,
+            *self.flat,
+            *self.trend,
+            *self.drift,
+            *self.season,
+            *self.noise,
+        )
 
     def __post_init__(self) -> None:
         """Refuse two rules of one name, and silence that leaves a quantity out."""

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alerting.detect.order import NEVER, Bools, Floats, Readings, Rows, Series
+from alerting.detect.order import NEVER, Bools, Floats, Ints, Readings, Rows, Series
 from alerting.detect.rules import Held
 from alerting.detect.slots import Crossing, Slots
 from alerting.detect.verdict import VerdictKind
@@ -22,7 +23,9 @@ from fengsui.model import Point
 Turned = Mapping[VerdictKind, Rows]
 """Rows of a series by what happens at them."""
 
-_NONE, _OVER, _UNDER, _ACTIVE = 0, 1, 2, 4
+States = NDArray[np.int8]
+
+_NONE, _OVER, _UNDER, ACTIVE = 0, 1, 2, 4
 
 
 class Runs(Slots):
@@ -49,7 +52,7 @@ class Runs(Slots):
         """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""
         slot = self.slot_of(rule, point)
         if slot is not None:
-            self._state[slot, point] |= _ACTIVE
+            self._state[slot, point] |= ACTIVE
 
     def _is_calm(self, slot: int, points: Rows, over: Bools) -> bool:
         """Nothing is beyond a limit now, and nothing is going on at any of ``points``."""
@@ -113,36 +116,63 @@ class Runs(Slots):
         self, slot: int, series: Series, over: Bools, under: Bools, ripe: Bools | bool
     ) -> tuple[Bools, Bools]:
         """Runs beyond the limit and back to normal, their delays, and what changes by them."""
-        readings, before = series.readings, series.before_us
-        heads, tails, first = series.heads, series.tails, series.first
-        point, at = readings.point, readings.at_us
+        point = series.readings.point
         rule = self._rule[slot][point]
-        here = np.arange(len(point))
-        carried = self._state[slot][point[heads]]
+        begin, end = point[series.heads], point[series.tails]
+        raised, cleared, state, since_us = follow(
+            (series.readings.at_us, series.before_us),
+            (series.heads, series.tails, series.first),
+            (over, under, ripe),
+            (self._on_us[rule], self._off_us[rule], self._gap_us[rule]),
+            (self._state[slot][begin], self._since_us[slot][begin]),
+        )
+        self._state[slot][end] = state
+        self._since_us[slot][end] = since_us
+        return raised, cleared
 
-        phase = over * np.int8(_OVER) + under * np.int8(_UNDER)
-        previous = np.empty_like(phase)
-        previous[1:] = phase[:-1]
-        previous[heads] = carried & 3
-        fresh = (phase != previous) | (before == NEVER) | (at - before > self._gap_us[rule])
-        begin = np.where(fresh, at, 0)
-        begin[heads] = np.where(fresh[heads], at[heads], self._since_us[slot][point[heads]])
-        since = begin[np.maximum.accumulate(np.where(fresh | first, here, 0))]
-        lasted = at - since
-        on = (phase == _OVER) & (lasted >= self._on_us[rule]) & ripe
-        off = (phase == _UNDER) & (lasted >= self._off_us[rule])
 
-        kept = np.zeros(len(point), np.bool_)
-        kept[heads] = (carried & _ACTIVE) != 0
-        decided = np.maximum.accumulate(np.where(on | off | first, here, 0))
-        active = on[decided] | (kept[decided] & ~off[decided])
-        was = np.empty_like(active)
-        was[1:] = active[:-1]
-        was[heads] = kept[heads]
+def follow(
+    stamps: tuple[Ints, Ints],
+    parts: tuple[Rows, Rows, Bools],
+    said: tuple[Bools, Bools, Bools | bool],
+    delays: tuple[Ints, Ints, Ints],
+    carried: tuple[States, Ints],
+) -> tuple[Bools, Bools, States, Ints]:
+    """What runs beyond a limit and back to normal come to when each has to last.
 
-        # Whether a point that is not active has been normal for long does not matter to anything.
-        end = np.where(~active[tails] & (phase[tails] == _UNDER), np.int8(_NONE), phase[tails])
-        end = end | np.where(active[tails], np.int8(_ACTIVE), np.int8(0))
-        self._state[slot][point[tails]] = end
-        self._since_us[slot][point[tails]] = np.where(end == _NONE, 0, since[tails])
-        return active & ~was, was & ~active
+    Args:
+        stamps: Stamp of each row and of the one before it (``NEVER`` = none), us, shape (n,) each.
+        parts: First and last rows of each point, shape (points,) each, and a mask of the first ones.
+        said: Beyond the limit; normal, never both; may raise. Shape (n,) each.
+        delays: Of the rule of each row, us: until it raises, until it clears, longest gap. Shape (n,) each.
+        carried: State (0 = nothing goes on) and begin of the run of each point, as returned the last time.
+
+    Returns:
+        Where a rule becomes active, where it is so no more, shape (n,); state and begin of the run to carry.
+    """
+    (at, before), (heads, tails, first), (over, under, ripe) = stamps, parts, said
+    here = np.arange(len(at))
+    phase: States = over * np.int8(_OVER) + under * np.int8(_UNDER)
+    previous = np.empty_like(phase)
+    previous[1:] = phase[:-1]
+    previous[heads] = carried[0] & 3
+    fresh = (phase != previous) | (before == NEVER) | (at - before > delays[2])
+    begin = np.where(fresh, at, 0)
+    begin[heads] = np.where(fresh[heads], at[heads], carried[1])
+    since = begin[np.maximum.accumulate(np.where(fresh | first, here, 0))]
+    lasted = at - since
+    on = (phase == _OVER) & (lasted >= delays[0]) & ripe
+    off = (phase == _UNDER) & (lasted >= delays[1])
+
+    kept = np.zeros(len(at), np.bool_)
+    kept[heads] = (carried[0] & ACTIVE) != 0
+    decided = np.maximum.accumulate(np.where(on | off | first, here, 0))
+    active = on[decided] | (kept[decided] & ~off[decided])
+    was = np.empty_like(active)
+    was[1:] = active[:-1]
+    was[heads] = kept[heads]
+
+    # Whether a point that is not active has been normal for long does not matter to anything.
+    end: States = np.where(~active[tails] & (phase[tails] == _UNDER), np.int8(_NONE), phase[tails])
+    end |= np.where(active[tails], np.int8(ACTIVE), np.int8(0))
+    return active & ~was, was & ~active, end, np.where(end == _NONE, 0, since[tails])

@@ -14,6 +14,7 @@ from alerting.detect.range import Ranges
 from alerting.detect.rate import Rates
 from alerting.detect.rules import RuleSet
 from alerting.detect.slots import Crossing, Detector
+from alerting.detect.slow import Slow
 from alerting.detect.threshold import Thresholds
 from fengsui.model import Point
 
@@ -37,6 +38,7 @@ class Stream:
             "change": Changes(rules.change, points),
             "range": Ranges(rules.range, points),
             "flat": Flats(rules.flat, points),
+            "slow": Slow(rules, points),
         }
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Change, Flat, Range, Rate, Rule, Threshold
+from alerting.detect.rules import Change, Drift, Flat, Noise, Range, Rate, Rule, Season, Threshold, Trend
 from alerting.detect.slots import Crossing
 from alerting.detect.verdict import Reason
 
@@ -24,6 +24,14 @@ def reason(crossing: Crossing) -> Reason:
             en, zh = _range(rule, crossing)
         case Flat():
             en, zh = _flat(rule, crossing)
+        case Trend():
+            en, zh = _trend(rule, crossing)
+        case Drift():
+            en, zh = _drift(rule, crossing)
+        case Season():
+            en, zh = _season(rule, crossing)
+        case Noise():
+            en, zh = _noise(rule, crossing)
         case _:
             raise AssertionError(f"no words for {type(rule).__name__}")
     return Reason(rule.name, crossing.observed, crossing.limit, crossing.window_s, en, zh)
@@ -94,6 +102,53 @@ def _flat(rule: Flat, crossing: Crossing) -> tuple[str, str]:
     return (
         f"{label_en} has not changed for {hours} h, more than {limit} h: stuck",
         f"{label_zh} {hours} 小时没有任何变化,超过 {limit} 小时:疑似卡死",
+    )
+
+
+def _trend(rule: Trend, crossing: Crossing) -> tuple[str, str]:
+    en, zh = ("falling", "下降") if crossing.observed < 0 else ("rising", "上升")
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    rate = f"{abs(crossing.observed):.2g} {uom}/min"
+    minutes = round(crossing.window_s / 60)
+    when_en, when_zh = (f"in {minutes} min", f"{minutes} 分钟后") if minutes else ("now", "现已")
+    return (
+        f"{label_en} {en} {rate}, {crossing.limit:g} {uom} {when_en}",
+        f"{label_zh}以 {rate} {zh},{when_zh}达到 {crossing.limit:g} {uom}",
+    )
+
+
+def _drift(rule: Drift, crossing: Crossing) -> tuple[str, str]:
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    drift, limit = f"{crossing.observed:+.2g} {uom}", f"{crossing.limit:g} {uom}"
+    return (
+        f"{label_en}: quiet level drifted by {drift} from its reference, limit {limit}; "
+        "clean or check the sensor",
+        f"{label_zh}:静态值较基准漂移 {drift},限值 {limit};请清洁或检查探测器",
+    )
+
+
+def _season(rule: Season, crossing: Crossing) -> tuple[str, str]:
+    en, zh = ("at most", "不高于") if crossing.observed >= crossing.limit else ("at least", "不低于")
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    value, limit = f"{crossing.observed:.4g} {uom}", f"{crossing.limit:.4g} {uom}"
+    minutes = round(crossing.window_s / 60)
+    return (
+        f"{label_en} {value} for {minutes} min, usually {en} {limit} at this hour of the week",
+        f"{label_zh} {value},持续 {minutes} 分钟,每周此时通常{zh} {limit}",
+    )
+
+
+def _noise(rule: Noise, crossing: Crossing) -> tuple[str, str]:
+    label_en, label_zh = _labels(rule)
+    uom = _SHOWN.get(rule.uom, rule.uom)
+    scatter, limit = f"{crossing.observed:.2g} {uom}", f"{crossing.limit:.2g} {uom}"
+    return (
+        f"{label_en} scatters by {scatter} (standard deviation), limit {limit}, in most of "
+        f"{rule.window_minutes} min; check the wiring",
+        f"{label_zh}抖动 {scatter}(标准差),限值 {limit},{rule.window_minutes} 分钟内多数时间如此;请检查接线",
     )
 
 

@@ -23,9 +23,13 @@ from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point, Quality
 from tests.unit.detection import T0_US, S, Said, Sample, feed, heat, point, said
 from tests.unit.test_change import steady
+from tests.unit.test_drift import soiling
 from tests.unit.test_flat import lively
+from tests.unit.test_noise import loose
 from tests.unit.test_range import bounds
 from tests.unit.test_rate import rising
+from tests.unit.test_season import unusual
+from tests.unit.test_trend import falling
 
 NAN = float("nan")
 POINTS = 3
@@ -119,6 +123,41 @@ CASES = [
         raises=[100.0] * 8,
         clears=[20.5, 20.0] * 3,
         point=lambda index: replace(point(index), low=0.0, high=100.0),
+    ),
+    Case(
+        "trend",
+        RuleSet(trend=(falling(window_minutes=10, on_delay_s=60.0, off_delay_s=120.0),)),
+        calm=[300.0, 301.0] * 8,
+        raises=[296.0 - 4.0 * i for i in range(15)],
+        clears=[240.0] * 16,
+        point=lambda index: point(index, "water_pressure", "kPa"),
+        step_s=60.0,
+    ),
+    Case(
+        "drift",
+        RuleSet(drift=(soiling(period_minutes=24, max_gap_s=600.0),)),
+        calm=[0.25, 0.5] * 50,
+        raises=[3.0] * 80,
+        clears=[0.25] * 80,
+        point=lambda index: point(index, "smoke", "%/m"),
+        step_s=120.0,
+    ),
+    Case(
+        "season",
+        RuleSet(season=(unusual(on_delay_s=0.0, off_delay_s=7200.0, max_gap_s=3600.0),)),
+        calm=[20.0, 21.0] * 169,
+        raises=[60.0] * 4,
+        clears=[20.0] * 6,
+        point=lambda index: point(index, "residual_current", "mA"),
+        step_s=3600.0,
+    ),
+    Case(
+        "noise",
+        RuleSet(noise=(loose(factor=None, above=1.0, window_minutes=5, off_delay_s=0.0),)),
+        calm=[22.0, 22.125] * 20,
+        raises=[22.0, 26.0] * 36,
+        clears=[22.0] * 120,
+        step_s=5.0,
     ),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

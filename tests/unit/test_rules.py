@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from alerting.detect.en54 import A1R
 from alerting.detect.rules import RuleError, RuleSet, default_rules, parse_rules
 from fengsui.model import AlarmClass
 from tests.unit.detection import heat
+from tests.unit.test_drift import soiling
+from tests.unit.test_trend import falling, warming
 
 
 def test_the_shipped_rules_hold_the_limits_of_the_trade() -> None:
@@ -33,6 +36,25 @@ def test_what_only_says_that_something_is_broken_is_a_fault() -> None:
     """Change, flat line and impossible values are faults, never a fire."""
     rules = default_rules()
     assert {rule.cls for rule in (*rules.change, *rules.flat, *rules.range)} == {AlarmClass.FAULT}
+
+
+def test_the_shipped_slow_rules_are_those_that_the_stories_were_told_with() -> None:
+    """What holds for the stories of a main, a cable and a soiled sensor holds for what is shipped."""
+    rules = {rule.name: rule for rule in default_rules().about_readings()}
+    for name, told in (
+        ("water-pressure-falling", falling()),
+        ("cable-temperature-rising", warming()),
+        ("smoke-soiled", soiling()),
+    ):
+        labels = {"label_en": rules[name].label_en, "label_zh": rules[name].label_zh}
+        assert rules[name] == replace(told, name=name, **labels)
+
+
+def test_drift_and_noise_are_maintenance() -> None:
+    """A soiled or shaking sensor is never a fire, and forecasts are not either."""
+    rules = default_rules()
+    assert {rule.cls for rule in (*rules.drift, *rules.noise)} == {AlarmClass.TECHNICAL}
+    assert AlarmClass.FIRE not in {rule.cls for rule in (*rules.trend, *rules.season)}
 
 
 @pytest.mark.parametrize(

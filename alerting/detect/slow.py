@@ -1,0 +1,79 @@
+"""The slow set: every detector that judges closed minutes, behind one aggregator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alerting.detect.drift import Drifts
+from alerting.detect.minutes import Minutes
+from alerting.detect.noise import Noises
+from alerting.detect.order import Series
+from alerting.detect.rules import RuleSet
+from alerting.detect.season import Seasons
+from alerting.detect.slots import Crossing
+from alerting.detect.tracks import Tracks
+from alerting.detect.trend import Trends
+from fengsui.model import Point
+
+
+class Slow:
+    """All slow detectors over all points, for one stream of readings (real, or simulated).
+
+    Args:
+        rules: What to judge by.
+        points: By index, dense.
+
+    Delay: a verdict comes with the reading that closes the minute which decided.
+    """
+
+    def __init__(self, rules: RuleSet, points: Sequence[Point]) -> None:
+        self._tracks: dict[str, Tracks] = {
+            "trend": Trends(rules.trend, points),
+            "drift": Drifts(rules.drift, points),
+            "season": Seasons(rules.season, points),
+            "noise": Noises(rules.noise, points),
+        }
+        wanted = np.zeros(len(points), np.bool_)
+        for tracks in self._tracks.values():
+            wanted[tracks.points()] = True
+        self._minutes = Minutes(wanted)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state for all points."""
+        return self._minutes.nbytes + sum(tracks.nbytes for tracks in self._tracks.values())
+
+    def update(self, series: Series) -> list[Crossing]:
+        """Judge readings; the crossings, unordered. Nothing in ``series`` is changed."""
+        return [
+            crossing
+            for closed in self._minutes.update(series)
+            for tracks in self._tracks.values()
+            for crossing in tracks.update(closed)
+        ]
+
+    def assume_active(self, rule: str, point: int) -> None:
+        """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""
+        for tracks in self._tracks.values():
+            tracks.assume_active(rule, point)
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """A copy of all that must outlive the process."""
+        parts: dict[str, Minutes | Tracks] = {"minutes": self._minutes, **self._tracks}
+        return {
+            f"{part}.{name}": array for part, owner in parts.items() for name, array in owner.state().items()
+        }
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over ``state``; rules and points may have changed meanwhile.
+
+        Raises:
+            KeyError, ValueError, TypeError, IndexError: not a state of this class.
+        """
+        parts: dict[str, Minutes | Tracks] = {"minutes": self._minutes, **self._tracks}
+        for part, owner in parts.items():
+            prefix = f"{part}."
+            owner.restore({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
