@@ -18,12 +18,13 @@ from typing import NamedTuple
 import msgspec
 
 from alerting.alarms.lifecycle import LATCHING, TABLE, Alarm, State, Step, alarm_id
+from alerting.detect.device import ENDING, LOCAL, OWN, report
 from alerting.detect.engine import ActiveRule
 from alerting.detect.rules import RuleSet
 from alerting.detect.verdict import Reason, Verdict, VerdictKind
 from alerting.errors import NotAllowed, StaleAlarm, UnknownAlarm
 from fengsui.batch import GatewayEvent
-from fengsui.model import POINT_NAME, SIMULATED_EVENT, AlarmClass, Point, What
+from fengsui.model import SIMULATED_EVENT, AlarmClass, Point
 from fengsui.viewer import Action, Viewer
 
 LATE_US = 10_000_000
@@ -42,29 +43,9 @@ TEXT_MAX = 200
 """Characters of a device's own text that an alarm carries; the journal has all of it."""
 
 _TEST = "test:"
-_EVENT = "event:"
-_LOCAL = "local:"
 _UNACKNOWLEDGED = frozenset(
     {State.UNACKNOWLEDGED, State.RETURNED_UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED}
 )
-
-_RAISING: dict[What, tuple[AlarmClass, int, str, str]] = {
-    What.FIRE: (AlarmClass.FIRE, 4, "The device reports fire", "设备报告火警"),
-    What.PREALARM: (AlarmClass.PREALARM, 3, "The device reports a pre-alarm", "设备报告预警"),
-    What.SUPERVISORY: (
-        AlarmClass.SUPERVISORY,
-        2,
-        "The device reports a supervisory state",
-        "设备报告监管状态",
-    ),
-    What.FAULT: (AlarmClass.FAULT, 2, "The device reports a fault", "设备报告故障"),
-    What.DISABLED: (AlarmClass.DISABLEMENT, 1, "The device reports a disablement", "设备报告屏蔽"),
-}
-_ENDING: dict[What, frozenset[AlarmClass]] = {
-    What.RESTORED: frozenset(AlarmClass) - {AlarmClass.DISABLEMENT},
-    What.RESET: frozenset(AlarmClass) - {AlarmClass.DISABLEMENT},
-    What.ENABLED: frozenset({AlarmClass.DISABLEMENT}),
-}
 
 
 class Change(NamedTuple):
@@ -186,7 +167,7 @@ class Book:
             )
             for alarm in self._open.values()
             for source in alarm.sources
-            if not source.startswith((_EVENT, _LOCAL))
+            if not source.startswith(OWN)
         ]
 
     def apply(
@@ -290,29 +271,20 @@ class Book:
 
     def _event(self, entry: GatewayEvent, now_us: int, now_s: float, replay: bool) -> list[Change]:
         event = entry.event
-        if event.what in _ENDING:
+        if event.what in ENDING:
             subject = self._of_event(entry)
             return [
                 change
                 for cls in AlarmClass
-                if cls in _ENDING[event.what] and (subject.id, cls) in self._open
+                if cls in ENDING[event.what] and (subject.id, cls) in self._open
                 for source in self._open[subject.id, cls].sources
-                if source.startswith((_EVENT, _LOCAL))
+                if source.startswith(OWN)
                 for change in self._clear(self._claim_of(entry, subject, cls, source, 0, ()), now_us, replay)
             ]
-        name = event.rule if event.rule and POINT_NAME.fullmatch(event.rule) else "rule"
-        rule = self._rules.get(name)
-        if event.what is What.LOCAL_ALARM:
-            # A rule the server has too, in the same version, is cleared by the server's own verdict.
-            same = rule is not None and rule.version == event.version
-            cls, severity = (rule.cls, rule.severity) if rule is not None else (AlarmClass.FIRE, 4)
-            source = f"{'' if same else _LOCAL}{name}"
-            en, zh = "The gateway's own rule raised it", "网关本地规则报警"
-        elif event.what in _RAISING:
-            cls, severity, en, zh = _RAISING[event.what]
-            source = f"{_EVENT}{event.what}"
-        else:
+        told = report(event, self._rules)
+        if told is None:
             return []
+        cls, source, severity, en, zh = told
         if entry.point is None and cls is not AlarmClass.FIRE:
             return []  # an unregistered point's lesser events are in the dead letter, and it is on the list
         subject = self._of_event(entry)
@@ -327,7 +299,7 @@ class Book:
     ) -> Claim:  # fmt: skip
         event = entry.event
         return Claim(
-            subject, cls, source, source.removeprefix(_LOCAL), event.version or 0, severity, event.at,
+            subject, cls, source, source.removeprefix(LOCAL), event.version or 0, severity, event.at,
             event.value, event.limit, None, entry.received_at_us, entry.age_ms * 1000,
             event.code == SIMULATED_EVENT, reasons, "gateway",
         )  # fmt: skip
