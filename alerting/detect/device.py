@@ -1,4 +1,4 @@
-"""What a device's own event says of its point: the class it raises and what holds that up, or what it ends."""
+"""What a device's own event says of its point: the class it raises and what holds it up, or what it ends."""
 
 from __future__ import annotations
 

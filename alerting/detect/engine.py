@@ -13,25 +13,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from alerting.detect.device import OWN, DeviceEvent
 from alerting.detect.order import Readings
 from alerting.detect.presence import Presence
 from alerting.detect.rules import RuleSet, Threshold
 from alerting.detect.slots import Crossing
 from alerting.detect.stream import State, Stream
-from alerting.detect.verdict import Reason, Verdict, VerdictKind
+from alerting.detect.verdict import Reason, Verdict, VerdictKind, Zone
 from alerting.detect.words import reason
+from alerting.detect.zones import Zones
 from fengsui.model import AlarmClass, Point, Quality
 
 _REAL, _SIMULATED = "real", "simulated"
 
 
 class ActiveRule(NamedTuple):
-    """What the alarm book holds active: a rule at a point, or at a gateway (``point`` is then -1)."""
+    """What the alarm book holds active: a source at a point, a rule at a gateway or zone (``point`` -1)."""
 
     rule: str
     point: int
     gateway: str
     test: bool
+    zone: Zone | None = None
+    cls: AlarmClass = AlarmClass.FAULT
+    raised_at_us: int = 0
 
 
 class Engine:
@@ -52,6 +57,7 @@ class Engine:
         self._points = points
         self._count = len(points)
         self._streams = {_REAL: Stream(rules, points)}
+        self._zones = Zones(rules, points)
 
     @property
     def nbytes(self) -> int:
@@ -65,6 +71,9 @@ class Engine:
         for name, state in states.items():
             self._streams[name] = Stream(self.rules, points)
             self._streams[name].restore(state)
+        zones = Zones(self.rules, points)
+        zones.restore(self._zones.state())
+        self._zones = zones
         self.presence.follow(points, now_s)
 
     def unjudged(self) -> list[int]:
@@ -85,8 +94,9 @@ class Engine:
         age_us: NDArray[np.int64],
         *,
         now_s: float | None,
+        events: Sequence[DeviceEvent] = (),
     ) -> list[Verdict]:
-        """Judge a batch of readings in arrival order.
+        """Judge a batch of readings in arrival order, and count what it and ``events`` say of zones.
 
         Args:
             point: ``Point.index``, shape (n,).
@@ -97,12 +107,29 @@ class Engine:
             age_us: How long the gateway held it; negative = unknown, shape (n,).
             now_s: Server's monotonic clock, for silence; None while replaying what was heard by an earlier
                 process and says nothing about now.
+            events: Of the same batch, of registered points, in arrival order.
 
         Returns:
-            Verdicts in arrival order of the readings that decided them. No argument is changed.
+            Verdicts in arrival order of the readings that decided them, then those about zones. No argument
+            is changed.
         """
-        if not len(point):
-            return []
+        verdicts = (
+            self._judge(point, at_us, value, quality, received_at_us, age_us, now_s) if len(point) else []
+        )
+        received = [*received_at_us[-1:].tolist(), *(event.received_at_us for event in events[-1:])]
+        return verdicts + (self._zones.update(verdicts, events, max(received)) if received else [])
+
+    def _judge(
+        self,
+        point: NDArray[np.int32],
+        at_us: NDArray[np.int64],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint8],
+        received_at_us: NDArray[np.int64],
+        age_us: NDArray[np.int64],
+        now_s: float | None,
+    ) -> list[Verdict]:
+        """The readings of ``update``, at least one."""
         index = point.astype(np.intp)
         usable = np.isfinite(value) & (quality != Quality.BAD)
         back = [] if now_s is None else self.presence.heard(index, usable, now_s)
@@ -141,41 +168,49 @@ class Engine:
         """Something other than readings and hellos came in from ``gateway``: it is alive."""
         self.presence.seen(gateway, now_s, connected=False, hello=False)
 
-    def advance(self, *, now_s: float, now_us: int) -> list[Verdict]:
-        """What the passing of time says: gateways offline and back, points fallen silent.
+    def advance(self, *, now_s: float, now_us: int, replaying: bool = False) -> list[Verdict]:
+        """What the passing of time says: gateways offline and back, points fallen silent, coincidences over.
 
         Args:
-            now_s: Server's monotonic clock, which decides.
-            now_us: Server's wall clock, which the verdicts carry.
+            now_s: Server's monotonic clock, which decides about silence.
+            now_us: Server's wall clock, which the verdicts carry; it decides about zones.
+            replaying: The journal is being read again: zones then go by its time alone.
         """
         presence = self.presence
         verdicts = [self._about_gateway(VerdictKind.CLEAR, name, now_us) for name in presence.back_online()]
         verdicts += [self._about_gateway(VerdictKind.RAISE, name, now_us) for name in presence.lost(now_s)]
         verdicts += [self._fallen_silent(index, now_us) for index in presence.fallen_silent(now_s)]
-        return verdicts
+        return verdicts if replaying else verdicts + self._zones.update(verdicts, (), now_us)
 
     def assume(self, active: Iterable[ActiveRule]) -> None:
         """Take over from the alarm book what stands recorded as active, so that it can be cleared again.
 
-        For silence and offline the record decides; a threshold found active only adds to the state.
+        For silence and offline the record decides; what else is found active only adds to the state.
         """
         silent: list[int] = []
         offline: list[str] = []
         silences = {rule.name for rule in self.rules.silence}
         for item in active:
+            if item.zone is not None:
+                self._zones.assume_active(item.rule, item.zone, item.raised_at_us, test=item.test)
+                continue
             if item.rule == self.rules.offline.name:
                 offline.append(item.gateway)
-            elif not 0 <= item.point < self._count:
                 continue
-            elif item.rule in silences:
+            if not 0 <= item.point < self._count:
+                continue
+            self._zones.assume_signal(item.rule, item.cls, item.point, item.raised_at_us, test=item.test)
+            if item.rule in silences:
                 silent.append(item.point)
-            else:
+            elif not item.rule.startswith(OWN):
                 self._stream(_SIMULATED if item.test else _REAL).assume_active(item.rule, item.point)
         self.presence.assume(silent, offline)
 
     def state(self) -> State:
         """A copy of all that must outlive the process, for a snapshot."""
-        parts: dict[str, Presence | Stream] = {"presence": self.presence, **self._streams}
+        parts: dict[str, Presence | Stream | Zones] = {
+            "presence": self.presence, "zones": self._zones, **self._streams,
+        }  # fmt: skip
         return {
             f"{part}.{name}": array for part, owner in parts.items() for name, array in owner.state().items()
         }
@@ -191,6 +226,8 @@ class Engine:
         self._stream(_REAL).restore(_part(state, _REAL))
         if simulated := _part(state, _SIMULATED):
             self._stream(_SIMULATED).restore(simulated)
+        if zones := _part(state, "zones"):
+            self._zones.restore(zones)
 
     def _stream(self, name: str) -> Stream:
         """A stream costs memory for every point, so simulated readings get theirs with the first of them."""

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Change, Flat, Range, Rate, Rule, Threshold
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from alerting.detect.rules import Change, Coincidence, Flat, Range, Rate, Rule, Threshold
 from alerting.detect.slots import Crossing
-from alerting.detect.verdict import Reason
+from alerting.detect.verdict import Level, Reason
+from fengsui.model import AlarmClass, Point
 
 _SHOWN = {"degC": "°C"}
 """Units of measure that a sentence writes otherwise than the registry does."""
+
+_CLASSES = {
+    AlarmClass.FIRE: ("fire", "火警"),
+    AlarmClass.PREALARM: ("pre-alarm", "预警"),
+    AlarmClass.SUPERVISORY: ("supervisory", "监管"),
+    AlarmClass.FAULT: ("fault", "故障"),
+    AlarmClass.DISABLEMENT: ("disabled", "屏蔽"),
+    AlarmClass.TECHNICAL: ("technical", "技术报警"),
+    AlarmClass.SECURITY: ("security", "安防报警"),
+}
+_LEVELS = {
+    Level.VERIFY: ("verify on site", "请现场核实"),
+    Level.CONFIRMED: ("confirmed: go", "已确认,立即出动"),
+}
+JOINING_TOLD = 8
+"""Signals that the reasons of a zone's verdict tell one by one."""
+
+
+class Joining(NamedTuple):
+    """A point's part in a verdict about its zone."""
+
+    point: Point
+    cls: AlarmClass
+    rule: Rule | None
+    """None: no rule about readings said it, but its device did, or its silence."""
+    value: float | None
+    limit: float | None
 
 
 def reason(crossing: Crossing) -> Reason:
@@ -99,3 +130,39 @@ def _flat(rule: Flat, crossing: Crossing) -> tuple[str, str]:
 
 def _labels(rule: Rule) -> tuple[str, str]:
     return rule.label_en or rule.quantity, rule.label_zh or rule.quantity
+
+
+def together(rule: Coincidence, count: int, joining: Sequence[Joining]) -> tuple[Reason, ...]:
+    """Why a zone's rule raised: how many of how many within which time, then who they are, oldest first.
+
+    The key of each part is the rule's name and its number.
+    """
+    what_en, what_zh = ("devices", "台设备") if rule.devices > 1 else ("quantities", "种参量")
+    level_en, level_zh = _LEVELS[rule.level]
+    linkage_en = "; linkage may be proposed (GB 50116-2013 4.1.6)" if rule.linkage else ""
+    linkage_zh = ";可提出联动建议(GB 50116-2013 4.1.6)" if rule.linkage else ""
+    main = Reason(
+        rule.name, float(count), float(rule.needed), rule.window_s,
+        f"{rule.label_en or rule.name}: {count} {what_en} agree within {rule.window_s:g} s, "
+        f"{rule.needed} needed; {level_en}{linkage_en}",
+        f"{rule.label_zh or rule.name}:{rule.window_s:g} 秒内 {count} {what_zh}一致,需 {rule.needed};"
+        f"{level_zh}{linkage_zh}",
+    )  # fmt: skip
+    parts = [_part(f"{rule.name}#{n}", one) for n, one in enumerate(joining[:JOINING_TOLD], start=1)]
+    return (main, *parts)
+
+
+def _part(key: str, one: Joining) -> Reason:
+    point = one.point
+    label_en, label_zh = _labels(one.rule) if one.rule is not None else (point.quantity, point.quantity)
+    cls_en, cls_zh = _CLASSES[one.cls]
+    where = f"{point.id} ({point.place})" if point.place else point.id
+    uom = _SHOWN.get(point.uom, point.uom)
+    value = "" if one.value is None else f" {one.value:.4g} {uom}".rstrip()
+    beyond_en = "" if one.limit is None else f", limit {one.limit:g} {uom}".rstrip()
+    beyond_zh = "" if one.limit is None else f",限值 {one.limit:g} {uom}".rstrip()
+    return Reason(
+        key, one.value, one.limit, None,
+        f"{where}: {cls_en}, {label_en}{value}{beyond_en}",
+        f"{where}:{cls_zh},{label_zh}{value}{beyond_zh}",
+    )  # fmt: skip
