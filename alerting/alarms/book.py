@@ -317,7 +317,8 @@ class Book:
         event = entry.event
         rule = source.removeprefix(_TEST).removeprefix(LOCAL)
         return Claim(
-            subject, cls, source, rule, event.version or 0, severity, event.at, event.value, event.limit, None, entry.received_at_us, entry.age_ms * 1000,
+            subject, cls, source, rule, event.version or 0, severity, event.at,
+            event.value, event.limit, None, entry.received_at_us, entry.age_ms * 1000,
             event.code == SIMULATED_EVENT, reasons, "gateway",
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ replay says what was said.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -288,19 +289,19 @@ class Zones:
 
     def _ends_us(self, rule: Coincidence, watch: _Watch, clock_us: int) -> int | None:
         """When the coincidence ends by what is known now; None = it stands."""
-        counting = list(watch.standing)
-        ends_us = None
-        if not self._holds(rule, counting):
-            for signal in sorted(watch.ended, key=_end_us, reverse=True):
-                counting.append(signal)
-                if self._holds(rule, counting):
-                    ends_us = _end_us(signal)
-                    break
-            else:  # after a restart without a snapshot, or a point left the zone: as if it ended just now
-                watch.lost_us = clock_us if watch.lost_us is None else watch.lost_us
-                return watch.lost_us + _us(rule.window_s)
-        watch.lost_us = None
-        return None if ends_us is None else ends_us + _us(rule.window_s)
+        window_us = _us(rule.window_s)
+        if self._holds(rule, watch.standing):
+            watch.lost_us = None
+            return None
+        for ends_us in sorted({_end_us(one) + window_us for one in watch.ended}, reverse=True):
+            ended = (one for one in watch.ended if one.begin_us <= ends_us <= _end_us(one) + window_us)
+            standing = (one for one in watch.standing if one.begin_us <= ends_us)
+            if self._holds(rule, chain(standing, ended)):
+                watch.lost_us = None
+                return ends_us
+        # After a restart without a snapshot, or when a point left the zone: as if it had ended just now.
+        watch.lost_us = clock_us if watch.lost_us is None else watch.lost_us
+        return watch.lost_us + window_us
 
     def _follow(self, key: _Key, clock_us: int) -> list[Verdict]:
         """Clear what is over, else plan when to look again."""
@@ -310,11 +311,11 @@ class Zones:
         ends_us = self._ends_us(rule, watch, clock_us) if watch.active else None
         if ends_us is not None:
             clears_us = max(ends_us + _us(rule.hold_s), watch.raised_us)
-            if clears_us <= clock_us:
+            if clears_us < clock_us:  # what comes at this very moment still keeps it
                 watch.active, watch.cleared_us, watch.lost_us = False, clears_us, None
                 said.append(_verdict(rule, key, VerdictKind.CLEAR, clears_us, clears_us, 0))
             else:
-                due.append(clears_us)
+                due.append(clears_us + 1)
         watch.due_us = min(due, default=None)
         if watch.due_us is not None:
             self._next_us = min(self._next_us, watch.due_us)
