@@ -58,6 +58,7 @@ class Engine:
         self._count = len(points)
         self._streams = {_REAL: Stream(rules, points)}
         self._zones = Zones(rules, points)
+        self._assumed: list[ActiveRule] = []
 
     @property
     def nbytes(self) -> int:
@@ -113,6 +114,8 @@ class Engine:
             Verdicts in arrival order of the readings that decided them, then those about zones. No argument
             is changed.
         """
+        if now_s is not None:
+            self._take_over()
         verdicts = (
             self._judge(point, at_us, value, quality, received_at_us, age_us, now_s) if len(point) else []
         )
@@ -180,31 +183,34 @@ class Engine:
         verdicts = [self._about_gateway(VerdictKind.CLEAR, name, now_us) for name in presence.back_online()]
         verdicts += [self._about_gateway(VerdictKind.RAISE, name, now_us) for name in presence.lost(now_s)]
         verdicts += [self._fallen_silent(index, now_us) for index in presence.fallen_silent(now_s)]
-        return verdicts if replaying else verdicts + self._zones.update(verdicts, (), now_us)
+        if replaying:
+            return verdicts
+        self._take_over()
+        return verdicts + self._zones.update(verdicts, (), now_us)
 
     def assume(self, active: Iterable[ActiveRule]) -> None:
         """Take over from the alarm book what stands recorded as active, so that it can be cleared again.
 
-        For silence and offline the record decides; what else is found active only adds to the state.
+        For silence and offline the record decides, at once. What else is found active only adds to the state,
+        once the replay is over: until then the journal itself tells when each of it began.
         """
-        silent: list[int] = []
-        offline: list[str] = []
+        self._assumed = list(active)
         silences = {rule.name for rule in self.rules.silence}
-        for item in active:
-            if item.zone is not None:
-                self._zones.assume_active(item.rule, item.zone, item.raised_at_us, test=item.test)
-                continue
-            if item.rule == self.rules.offline.name:
-                offline.append(item.gateway)
-                continue
-            if not 0 <= item.point < self._count:
-                continue
-            self._zones.assume_signal(item.rule, item.cls, item.point, item.raised_at_us, test=item.test)
-            if item.rule in silences:
-                silent.append(item.point)
-            elif not item.rule.startswith(OWN):
-                self._stream(_SIMULATED if item.test else _REAL).assume_active(item.rule, item.point)
-        self.presence.assume(silent, offline)
+        self.presence.assume(
+            [item.point for item in self._assumed if item.rule in silences and item.point >= 0],
+            [item.gateway for item in self._assumed if item.rule == self.rules.offline.name],
+        )
+
+    def _take_over(self) -> None:
+        """The replay, if there was one, is over: add what the alarm book holds active."""
+        for rule, point, _, test, zone, cls, raised_at_us in self._assumed:
+            if zone is not None:
+                self._zones.assume_active(rule, zone, raised_at_us, test=test)
+            elif 0 <= point < self._count:
+                self._zones.assume_signal(rule, cls, point, raised_at_us, test=test)
+                if not rule.startswith(OWN):
+                    self._stream(_SIMULATED if test else _REAL).assume_active(rule, point)
+        self._assumed.clear()
 
     def state(self) -> State:
         """A copy of all that must outlive the process, for a snapshot."""

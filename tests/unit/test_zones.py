@@ -50,7 +50,7 @@ class Heard(NamedTuple):
     """What one point says; seconds since T0, received ``age_s`` later."""
 
     at_s: float
-    index: int
+    point: int
     kind: VerdictKind = RAISE
     cls: AlarmClass = FIRE
     test: bool = False
@@ -63,7 +63,7 @@ class Heard(NamedTuple):
         at_us = T0_US + round(self.at_s * S)
         age_us = round(self.age_s * S)
         return Verdict(
-            point=self.index, gateway="", cls=self.cls, kind=self.kind, rule=self.rule, version=1, severity=4,
+            point=self.point, gateway="", cls=self.cls, kind=self.kind, rule=self.rule, version=1, severity=4,
             at_us=at_us, value=60.0, limit=57.0, reset=50.0, window_s=0.0, received_at_us=at_us + age_us,
             age_us=age_us, test=self.test,
         )  # fmt: skip
@@ -311,8 +311,8 @@ def test_a_rule_that_counts_an_unknown_rule_is_refused() -> None:
 def test_the_shipped_rules_confirm_verify_and_propose() -> None:
     """A pre-alarm beside a fire confirms it; two pre-alarms ask for a look; two fires allow linkage."""
     scene = Scene(*default_rules().coincidence)
-    pre = {"cls": PREALARM, "rule": "pre"}
-    verdicts = [v for heard in (Heard(0, 0, **pre), Heard(1, 1, **pre)) for v in scene.hear(heard)]
+    pre = [Heard(i, i, cls=PREALARM, rule="pre") for i in range(2)]
+    verdicts = [v for heard in pre for v in scene.hear(heard)]
     assert [(v.rule, v.level, v.cls) for v in verdicts] == [("zone-prealarms", Level.VERIFY, PREALARM)]
     assert [(v.rule, v.level, v.cls) for v in scene.hear(Heard(2, 0))] == [
         ("zone-fire", Level.CONFIRMED, FIRE)
@@ -411,7 +411,7 @@ def plain_model(heard: Sequence[Heard], window_s: float, hold_s: float, *, test:
     spans: dict[int, list[list[float]]] = {}
     for one in heard:
         if one.test == test:
-            mine = spans.setdefault(one.index, [])
+            mine = spans.setdefault(one.point, [])
             if one.kind is RAISE:
                 mine.append([one.at_s, np.inf])
             else:
