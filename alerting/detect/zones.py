@@ -399,7 +399,7 @@ def _end(watch: _Watch, told: _Told) -> bool:
     ]
     for known in over:
         watch.standing.remove(known)
-        known.end_us, known.settles_us = max(told.signal.begin_us, known.begin_us), None
+        known.end_us = max(told.signal.begin_us, known.begin_us)
         watch.ended.append(known)
     _forget(watch)
     return bool(over)

@@ -162,6 +162,15 @@ def test_it_clears_when_too_few_counted_for_the_hold() -> None:
     assert said(scene.hear(Heard(1000, 2))) == [Said(RAISE, 1000)]
 
 
+def test_what_comes_as_the_hold_ends_still_keeps_it() -> None:
+    """However the batches are cut: the hold is over after its last moment."""
+    scene = Scene()
+    scene.hear(Heard(0, 0), Heard(5, 1), Heard(20, 1, CLEAR))
+    assert scene.wait(110) == []
+    assert scene.hear(Heard(110, 2)) == []
+    assert scene.wait(9000) == []
+
+
 def test_it_holds_while_enough_of_others_count() -> None:
     """Who began it may go; a signal within the hold keeps it without a word."""
     scene = Scene()
@@ -198,8 +207,22 @@ def test_device_events_count_and_end() -> None:
     assert verdict.reasons[1].text_en == "p0: fire, temperature"
     scene.tell(What.RESET, 1, 2)  # point 1 is held by a rule of ours, which a panel cannot reset
     assert scene.wait(1000) == []
+    scene.tell(What.ENABLED, 0, 500)  # ends a disablement and nothing else
+    assert scene.wait(1000) == []
     scene.tell(What.RESET, 0, 1001)
     assert scene.wait(2000) == [Said(CLEAR, 1091)]
+
+
+def test_readings_and_events_of_a_batch_count_in_the_order_they_came() -> None:
+    """Whatever lane or list they stand in."""
+    scene = Scene()
+    events = [
+        DeviceEvent(1, Event(point="n", at=T0_US + at_s * S, what=what), T0_US + at_s * S, 0)
+        for at_s, what in ((5, What.FIRE), (20, What.RESET))
+    ]
+    verdicts = [Heard(0, 0).verdict, Heard(500, 1).verdict]
+    found = scene.zones.update(verdicts, events, T0_US + 500 * S)
+    assert said(found) == [Said(RAISE, 5), Said(CLEAR, 110), Said(RAISE, 500)]
 
 
 def test_simulated_events_are_apart_too() -> None:
@@ -358,6 +381,14 @@ def test_a_past_excursion_counts_for_its_moment() -> None:
     assert scene.wait(500) == [Said(CLEAR, 100)]
 
 
+def test_a_past_excursion_does_not_stretch_what_stands_now() -> None:
+    """Between the two the point was normal, so it confirms nothing of that time."""
+    scene = Scene()
+    scene.hear(Heard(100, 1), Heard(100, 1, CLEAR), Heard(1000, 0))
+    assert scene.hear(Heard(0, 0, PAST, age_s=1001)) == []
+    assert said(scene.hear(Heard(1002, 1))) == [Said(RAISE, 1002)]
+
+
 def test_a_clock_from_the_future_keeps_nothing_up() -> None:
     """No signal is younger than its receipt, so its alarm can clear."""
     scene = Scene()
@@ -365,6 +396,9 @@ def test_a_clock_from_the_future_keeps_nothing_up() -> None:
     scene.zones.update([msgspec.structs.replace(ahead, at_us=T0_US + 10**15)], (), T0_US)
     assert said(scene.hear(Heard(5, 1), Heard(6, 1, CLEAR))) == [Said(RAISE, 5)]
     assert scene.wait(1000) == [Said(CLEAR, 96)]
+    event = Event(point="n", at=T0_US + 10**15, what=What.FIRE)
+    found = scene.zones.update((), [DeviceEvent(2, event, T0_US + 2000 * S, 0)], T0_US + 2000 * S)
+    assert said(found) == [Said(RAISE, 2000)]
 
 
 def test_memory_is_bounded() -> None:
