@@ -59,6 +59,8 @@ class Engine:
         self._streams = {_REAL: Stream(rules, points)}
         self._zones = Zones(rules, points)
         self._assumed: list[ActiveRule] = []
+        self._read: tuple[int, float] | None = None
+        """How far the journal was read: received at, us, and when that was, by the monotonic clock."""
 
     @property
     def nbytes(self) -> int:
@@ -120,7 +122,12 @@ class Engine:
             self._judge(point, at_us, value, quality, received_at_us, age_us, now_s) if len(point) else []
         )
         received = [*received_at_us[-1:].tolist(), *(event.received_at_us for event in events[-1:])]
-        return verdicts + (self._zones.update(verdicts, events, max(received)) if received else [])
+        if not received:
+            return verdicts
+        read_us = max(received)
+        if now_s is not None:
+            self._read = (read_us, now_s)
+        return verdicts + self._zones.update(verdicts, events, read_us)
 
     def _judge(
         self,
@@ -176,8 +183,11 @@ class Engine:
 
         Args:
             now_s: Server's monotonic clock, which decides about silence.
-            now_us: Server's wall clock, which the verdicts carry; it decides about zones.
+            now_us: Server's wall clock, which the verdicts carry.
             replaying: The journal is being read again: zones then go by its time alone.
+
+        About zones the time decides that has passed since what was read last was received: a detection that
+        lags behind the journal takes no coincidence for over before it has read who keeps it up.
         """
         presence = self.presence
         verdicts = [self._about_gateway(VerdictKind.CLEAR, name, now_us) for name in presence.back_online()]
@@ -186,6 +196,9 @@ class Engine:
         if replaying:
             return verdicts
         self._take_over()
+        if self._read is not None:
+            read_us, read_s = self._read
+            now_us = read_us + round((now_s - read_s) * 1e6)
         return verdicts + self._zones.update(verdicts, (), now_us)
 
     def assume(self, active: Iterable[ActiveRule]) -> None:

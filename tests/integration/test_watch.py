@@ -226,7 +226,7 @@ async def test_a_batch_over_the_recorded_cursor_is_entered_once(folder: Path) ->
             ("p4", 1),
             ("p5", 1),
         ]
-        assert [e.alarm.point for e in one.published] == ["p4"]
+        assert [e.alarm.point for e in one.published] == ["p4", "/u1/b1/z1"]
 
 
 async def test_a_new_journal_is_read_from_its_beginning(folder: Path) -> None:

@@ -556,7 +556,7 @@ def test_restart_without_a_snapshot_takes_the_books_word() -> None:
     assert [v.zone for v in feed(engine, [hot])] == [None]
     cool = [Sample(i, T0_US + 20 * S, 20.0, received_at_us=T0_US + 20 * S) for i in (0, 2)]
     assert {v.zone for v in feed(engine, cool)} == {None}
-    (cleared,) = engine.advance(now_s=1.0, now_us=T0_US + 200 * S)
+    (cleared,) = engine.advance(now_s=180.0, now_us=T0_US + 200 * S)
     assert (cleared.kind, cleared.zone, cleared.at_us) == (CLEAR, HOME, T0_US + 110 * S)
 
 
@@ -597,6 +597,15 @@ def test_a_replay_goes_by_the_journals_time() -> None:
     feed(engine, [Sample(0, T0_US + S, 20.0, received_at_us=T0_US + S)], now_s=None)
     assert engine.advance(now_s=1.0, now_us=T0_US + 9000 * S, replaying=True) == []
     assert [v.kind for v in engine.advance(now_s=1.0, now_us=T0_US + 9000 * S)] == [CLEAR]
+
+
+def test_a_detection_that_lags_ends_no_zone_before_it_has_read_who_keeps_it_up() -> None:
+    """What counts is the time since what was read last was received, not today's clock."""
+    engine = Engine(rules(), [at(0), at(1)], now_s=0.0)
+    feed(engine, [Sample(i, T0_US, 60.0) for i in range(2)], now_s=0.0)
+    feed(engine, [Sample(0, T0_US + S, 20.0, received_at_us=T0_US + S)], now_s=600.0)
+    assert [v for v in engine.advance(now_s=600.25, now_us=T0_US + 600 * S) if v.zone] == []
+    assert [v.kind for v in engine.advance(now_s=691.0, now_us=T0_US + 691 * S) if v.zone] == [CLEAR]
 
 
 def test_a_changed_registry_keeps_what_stands() -> None:
