@@ -38,9 +38,6 @@ CLOSED_REMEMBERED = 10_000
 PLACES_NAMED = 3
 """Places of points that the alarm of a zone names; its reasons tell more."""
 
-TEXT_MAX = 200
-"""Characters of a device's own text that an alarm carries; the journal has all of it."""
-
 _TEST = "test:"
 _UNACKNOWLEDGED = frozenset(
     {State.UNACKNOWLEDGED, State.RETURNED_UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED}
@@ -300,13 +297,11 @@ class Book:
         told = report(event, self._rules)
         if told is None:
             return []
-        cls, said, severity, en, zh = told
+        cls, said, severity, reason = told
         source = mark + said
         if entry.point is None and cls is not AlarmClass.FIRE:
             return []  # an unregistered point's lesser events are in the dead letter, and it is on the list
         subject = self._of_event(entry)
-        text = f": {event.text[:TEXT_MAX]}" if event.text else ""
-        reason = Reason(said, event.value, event.limit, None, f"{en}{text}", f"{zh}{text}")
         claim = self._claim_of(entry, subject, cls, source, severity, (reason,))
         return self._raise(claim, now_us, now_s, replay)
 

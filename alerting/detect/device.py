@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from alerting.detect.rules import Rule
+from alerting.detect.verdict import Reason
 from fengsui.model import POINT_NAME, SIMULATED_EVENT, AlarmClass, Event, What
 
 EVENT = "event:"
 LOCAL = "local:"
 OWN = (EVENT, LOCAL)
 """What the sources of devices and gateways begin with; every other source is a rule of the server."""
+
+TEXT_MAX = 200
+"""Characters of a device's own text that a reason carries; the journal has all of it."""
 
 ENDING: dict[What, frozenset[AlarmClass]] = {
     What.RESTORED: frozenset(AlarmClass) - {AlarmClass.DISABLEMENT},
@@ -56,8 +60,7 @@ class Report(NamedTuple):
     cls: AlarmClass
     source: str
     severity: int
-    text_en: str
-    text_zh: str
+    reason: Reason
 
 
 def report(event: Event, rules: Mapping[str, Rule]) -> Report | None:
@@ -69,8 +72,12 @@ def report(event: Event, rules: Mapping[str, Rule]) -> Report | None:
         same = rule is not None and rule.version == event.version
         cls, severity = (rule.cls, rule.severity) if rule is not None else (AlarmClass.FIRE, 4)
         source = f"{'' if same else LOCAL}{name}"
-        return Report(cls, source, severity, "The gateway's own rule raised it", "网关本地规则报警")
-    if event.what in _RAISING:
+        en, zh = "The gateway's own rule raised it", "网关本地规则报警"
+    elif event.what in _RAISING:
         cls, severity, en, zh = _RAISING[event.what]
-        return Report(cls, f"{EVENT}{event.what}", severity, en, zh)
-    return None
+        source = f"{EVENT}{event.what}"
+    else:
+        return None
+    text = f": {event.text[:TEXT_MAX]}" if event.text else ""
+    reason = Reason(source, event.value, event.limit, None, f"{en}{text}", f"{zh}{text}")
+    return Report(cls, source, severity, reason)

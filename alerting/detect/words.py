@@ -35,10 +35,8 @@ class Joining(NamedTuple):
 
     point: Point
     cls: AlarmClass
-    rule: Rule | None
-    """None: no rule about readings said it, but its device did, or its silence."""
-    value: float | None
-    limit: float | None
+    reason: Reason | None
+    """Of the point's own verdict or its device; None = not known any more."""
 
 
 def reason(crossing: Crossing) -> Reason:
@@ -153,16 +151,11 @@ def together(rule: Coincidence, count: int, joining: Sequence[Joining]) -> tuple
 
 
 def _part(key: str, one: Joining) -> Reason:
-    point = one.point
-    label_en, label_zh = _labels(one.rule) if one.rule is not None else (point.quantity, point.quantity)
+    point, own = one.point, one.reason or Reason("", None, None, None, "", "")
     cls_en, cls_zh = _CLASSES[one.cls]
     where = f"{point.id} ({point.place})" if point.place else point.id
-    uom = _SHOWN.get(point.uom, point.uom)
-    value = "" if one.value is None else f" {one.value:.4g} {uom}".rstrip()
-    beyond_en = "" if one.limit is None else f", limit {one.limit:g} {uom}".rstrip()
-    beyond_zh = "" if one.limit is None else f",限值 {one.limit:g} {uom}".rstrip()
     return Reason(
-        key, one.value, one.limit, None,
-        f"{where}: {cls_en}, {label_en}{value}{beyond_en}",
-        f"{where}:{cls_zh},{label_zh}{value}{beyond_zh}",
+        key, own.value, own.limit, own.window_s,
+        f"{where}, {cls_en}: {own.text_en}" if own.text_en else f"{where}, {cls_en}",
+        f"{where},{cls_zh}:{own.text_zh}" if own.text_zh else f"{where},{cls_zh}",
     )  # fmt: skip

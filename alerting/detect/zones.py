@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.device import ENDING, OWN, DeviceEvent, report
 from alerting.detect.rules import Coincidence, RuleSet
-from alerting.detect.verdict import HOLD_S, LATE_US, Verdict, VerdictKind, Zone
+from alerting.detect.verdict import HOLD_S, LATE_US, Reason, Verdict, VerdictKind, Zone
 from alerting.detect.words import Joining, together
 from fengsui.model import AlarmClass, Point
 
@@ -50,8 +50,7 @@ class Signal(msgspec.Struct, array_like=True):
     begin_us: int
     end_us: int | None = None
     """None = it stands."""
-    value: float | None = None
-    limit: float | None = None
+    reason: Reason | None = None
     settles_us: int | None = None
     """It came late: when it counts as standing, server time."""
 
@@ -192,15 +191,11 @@ class Zones:
             return None
         at_us = min(verdict.at_us, verdict.received_at_us)
         end_us = at_us if verdict.kind is VerdictKind.PAST else None
-        signal = Signal(verdict.point, verdict.rule, verdict.cls, at_us, end_us, verdict.value, verdict.limit)
+        reason = next(iter(verdict.reasons), None)
         return _Told(
-            signal,
-            verdict.kind,
-            frozenset({verdict.cls}),
-            verdict.received_at_us,
-            verdict.age_us,
-            verdict.test,
-        )
+            Signal(verdict.point, verdict.rule, verdict.cls, at_us, end_us, reason),
+            verdict.kind, frozenset({verdict.cls}), verdict.received_at_us, verdict.age_us, verdict.test,
+        )  # fmt: skip
 
     def _of_event(self, told: DeviceEvent) -> _Told | None:
         event = told.event
@@ -209,9 +204,7 @@ class Zones:
             signal = Signal(told.point, "", AlarmClass.FAULT, at_us)
             kind, classes = VerdictKind.CLEAR, ENDING[event.what]
         elif (raised := report(event, self._about_readings)) is not None:
-            signal = Signal(
-                told.point, raised.source, raised.cls, at_us, value=event.value, limit=event.limit
-            )
+            signal = Signal(told.point, raised.source, raised.cls, at_us, reason=raised.reason)
             kind, classes = VerdictKind.RAISE, frozenset({raised.cls})
         else:
             return None
@@ -341,10 +334,7 @@ class Zones:
         points = {signal.point: self._points[signal.point] for signal in counting}
         devices = {_device(point) for point in points.values()}
         quantities = {point.quantity for point in points.values()}
-        joining = [
-            Joining(points[s.point], s.cls, self._about_readings.get(s.source), s.value, s.limit)
-            for s in counting
-        ]
+        joining = [Joining(points[signal.point], signal.cls, signal.reason) for signal in counting]
         count = len(devices if rule.devices > 1 else quantities)
         return msgspec.structs.replace(
             _verdict(rule, key, VerdictKind.RAISE, at_us, received_at_us, age_us),
