@@ -18,11 +18,12 @@ from sqlalchemy import Engine as Database
 from alerting.alarms.book import Book, Change
 from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry, Recorder
+from alerting.detect.device import DeviceEvent
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import KEEP, Cursor, Snapshots
 from fengsui.batch import Batch
-from fengsui.model import Point
+from fengsui.model import Lane, Point
 from fengsui.viewer import Viewer
 
 SNAPSHOT_EVERY_S = 60.0
@@ -150,6 +151,11 @@ class Watch:
         verdicts = self.engine.update(
             batch.point, batch.at_us, batch.value, batch.quality, batch.received_at_us, batch.age_us,
             now_s=None if known else now_s,
+            events=[
+                DeviceEvent(event.point.index, event.event, event.received_at_us, event.age_ms * 1000)
+                for event in batch.events
+                if event.point is not None
+            ],
         )  # fmt: skip
         if known:
             return
@@ -166,7 +172,8 @@ class Watch:
         """Enter what the passing of time says."""
         now_s, now_us = self._monotonic_s(), self._wall_us()
         self._follow_registry(now_s)
-        verdicts = self.engine.advance(now_s=now_s, now_us=now_us)
+        replaying = any(self.cursor.at(lane) < self._said.at(lane) for lane in Lane)
+        verdicts = self.engine.advance(now_s=now_s, now_us=now_us, replaying=replaying)
         changes = self.book.apply(verdicts, (), now_us=now_us, now_s=now_s)
         changes += self.book.advance(now_us=now_us, now_s=now_s)
         self.recorder.submit(changes, None)

@@ -13,15 +13,18 @@ import numpy as np
 
 from alerting.detect.engine import Engine
 from alerting.detect.rules import default_rules
+from alerting.detect.verdict import Verdict, VerdictKind
+from alerting.detect.zones import Zones
 from bench.backlog import Progress
 from bench.figures import Figure, Result, Row
-from fengsui.model import Point
+from fengsui.model import AlarmClass, Point
 
 POINTS = 100_000
 SMALL, LARGE = 10_000, 1_000_000
 BATCH = 5_000
 BATCHES = 400
 RUNS = 5
+ZONES, PER_ZONE = 1_000, 8
 _BEGIN_US = 1_790_000_000_000_000
 _SEED = 20261122
 
@@ -41,8 +44,15 @@ async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
             cost[name].append(await asyncio.to_thread(_us_per_reading, engine, sizes[name], seconds))
         tell(", ".join(f"{sizes[name]:,} points {cost[name][-1]:.3f} us" for name in sizes))
     engine = engines["middle"]
+    signals = await asyncio.to_thread(lambda: [_us_per_signal() for _ in range(RUNS)])
     return Result(
         [
+            Row(
+                key="zone_us_per_signal",
+                what=f"zone rules, per alarm of a point, {ZONES:,} zones of {PER_ZONE} points in alarm",
+                unit="us",
+                figure=Figure(signals),
+            ),
             Row(
                 key="detect_us_per_reading",
                 what=f"detection (thresholds), {sizes['middle']:,} points, batches of {BATCH:,}",
@@ -90,3 +100,27 @@ def _us_per_reading(engine: Engine, points: int, seconds: range) -> float:
         engine.update(point, at_us, value, quality, at_us, age_us, now_s=float(n))
         spent_s += time.perf_counter() - begun_s
     return spent_s * 1e6 / (len(seconds) * BATCH)
+
+
+def _us_per_signal() -> float:
+    """Every point of every zone in fire, one after the other: what the zone rules add to each of them."""
+    points = [
+        Point(
+            index=i, id=f"p{i}", gateway="g", name=f"p{i}", quantity="smoke", uom="%/m", device=f"d{i}",
+            zone=f"z{i // PER_ZONE}", building="b",
+        )
+        for i in range(ZONES * PER_ZONE)
+    ]  # fmt: skip
+    zones = Zones(default_rules(), points)
+    signals = [
+        Verdict(
+            point=i, gateway="", cls=AlarmClass.FIRE, kind=VerdictKind.RAISE, rule="smoke-fire", version=1,
+            severity=4, at_us=_BEGIN_US + i, value=12.0, limit=10.0, reset=5.0, window_s=0.0,
+            received_at_us=_BEGIN_US + i, age_us=0, test=False,
+        )
+        for i in range(len(points))
+    ]  # fmt: skip
+    begun_s = time.perf_counter()
+    for signal in signals:
+        zones.update([signal], (), signal.received_at_us)
+    return (time.perf_counter() - begun_s) * 1e6 / len(signals)

@@ -164,6 +164,11 @@ class Registry:
         building = self._inventory.buildings.get(id_)
         return building.name if building is not None else id_
 
+    def zone_name(self, id_: str) -> str:
+        """What people call a zone; its id when nobody has named it."""
+        zone = self._inventory.zones.get(id_)
+        return zone.name if zone is not None else id_
+
     async def refresh(self) -> bool:
         """Take over what another process changed; whether there was anything. Cheap enough for every second.
 

@@ -209,8 +209,12 @@ class Core:
         self.local.tell_alarm(told.alarm.number, told.recorded, self.named(told.alarm))
 
     def named(self, alarm: Alarm) -> Alarm:
-        """The alarm as a person reads it: the building by its name. The record keeps the id."""
-        return msgspec.structs.replace(alarm, building=self.registry.building_name(alarm.building))
+        """The alarm as a person reads it: building and zone by their names. The record keeps the ids."""
+        return msgspec.structs.replace(
+            alarm,
+            building=self.registry.building_name(alarm.building),
+            zone=self.registry.zone_name(alarm.zone),
+        )
 
     def _tell_readings(self, batch: Batch) -> None:
         watched = [

@@ -60,6 +60,9 @@ def alarm(point: str = "P-1", at_us: int = 1_790_000_000_000_000, **more: Any) -
         "zone": "B12-3",
         "place": "12F / 1207 riser room",
         "folded": 0,
+        "level": None,
+        "linkage": False,
+        "points": [],
         **more,
     }
 

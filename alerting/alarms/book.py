@@ -2,6 +2,7 @@
 
 At most one occurrence per (point, class) is open. A *source* is what holds it active: a rule, a device's own
 event, a gateway's local rule. Several sources join one occurrence; it returns when the last one lets go.
+A zone is a subject of its own: what several devices say together is an alarm on top of those of the points.
 
 **Late alarms** (docs/adr/0005). An alarm raised by a record that its gateway held longer than ``LATE_US`` is
 shown at once, silent, and sounds as soon as it has stood for ``HOLD_S`` and is still active. Only one that
@@ -18,19 +19,15 @@ from typing import NamedTuple
 import msgspec
 
 from alerting.alarms.lifecycle import LATCHING, TABLE, Alarm, State, Step, alarm_id
+from alerting.detect.device import ENDING, LOCAL, OWN, report
 from alerting.detect.engine import ActiveRule
 from alerting.detect.rules import RuleSet
-from alerting.detect.verdict import Reason, Verdict, VerdictKind
+from alerting.detect.verdict import HOLD_S, LATE_US, Level, Reason, Verdict, VerdictKind, Zone
+from alerting.detect.zones import POINTS_NAMED
 from alerting.errors import NotAllowed, StaleAlarm, UnknownAlarm
 from fengsui.batch import GatewayEvent
-from fengsui.model import POINT_NAME, SIMULATED_EVENT, AlarmClass, Point, What
+from fengsui.model import SIMULATED_EVENT, AlarmClass, Point
 from fengsui.viewer import Action, Viewer
-
-LATE_US = 10_000_000
-"""A record held longer than this makes its alarm *late*: GB 26875.1-2011 4.1.2.1 gives a transmitter 10 s."""
-
-HOLD_S = 1.0
-"""How long a late alarm waits for its own later records before it sounds."""
 
 UNREGISTERED_PER_GATEWAY = 32
 """Alarms of unregistered points per gateway; further ones are folded into one of the gateway itself."""
@@ -38,33 +35,13 @@ UNREGISTERED_PER_GATEWAY = 32
 CLOSED_REMEMBERED = 10_000
 """Closed alarms whose ids are remembered, so that a replay cannot raise them again."""
 
-TEXT_MAX = 200
-"""Characters of a device's own text that an alarm carries; the journal has all of it."""
+PLACES_NAMED = 3
+"""Places of points that the alarm of a zone names; its reasons tell more."""
 
 _TEST = "test:"
-_EVENT = "event:"
-_LOCAL = "local:"
 _UNACKNOWLEDGED = frozenset(
     {State.UNACKNOWLEDGED, State.RETURNED_UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED}
 )
-
-_RAISING: dict[What, tuple[AlarmClass, int, str, str]] = {
-    What.FIRE: (AlarmClass.FIRE, 4, "The device reports fire", "设备报告火警"),
-    What.PREALARM: (AlarmClass.PREALARM, 3, "The device reports a pre-alarm", "设备报告预警"),
-    What.SUPERVISORY: (
-        AlarmClass.SUPERVISORY,
-        2,
-        "The device reports a supervisory state",
-        "设备报告监管状态",
-    ),
-    What.FAULT: (AlarmClass.FAULT, 2, "The device reports a fault", "设备报告故障"),
-    What.DISABLED: (AlarmClass.DISABLEMENT, 1, "The device reports a disablement", "设备报告屏蔽"),
-}
-_ENDING: dict[What, frozenset[AlarmClass]] = {
-    What.RESTORED: frozenset(AlarmClass) - {AlarmClass.DISABLEMENT},
-    What.RESET: frozenset(AlarmClass) - {AlarmClass.DISABLEMENT},
-    What.ENABLED: frozenset({AlarmClass.DISABLEMENT}),
-}
 
 
 class Change(NamedTuple):
@@ -99,6 +76,9 @@ class Claim(NamedTuple):
     test: bool
     reasons: tuple[Reason, ...]
     origin: str
+    level: Level | None = None
+    linkage: bool = False
+    points: tuple[str, ...] = ()
 
     @property
     def actor(self) -> str:
@@ -107,7 +87,7 @@ class Claim(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What an alarm is about: a registered point, an unregistered one, or a gateway."""
+    """What an alarm is about: a registered point, an unregistered one, a gateway, or a zone."""
 
     id: str
     name: str
@@ -143,6 +123,7 @@ class Book:
         self._key: dict[str, tuple[str, AlarmClass]] = {}
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._held: dict[str, float] = {}
+        self._of_zones: dict[tuple[str, AlarmClass], None] = {}
         self._silent_points: set[str] = set()
         self._offline_gateways: set[str] = set()
         self._unregistered: dict[str, set[str]] = {}
@@ -152,6 +133,7 @@ class Book:
         """Take over a changed registry; open alarms keep what they were raised with."""
         self._points = points
         self._homes: dict[str, tuple[set[str], set[str]]] = {}
+        self._gateway_of = {point.id: point.gateway for point in points if point.zone}
         for point in points:
             units, buildings = self._homes.setdefault(point.gateway, (set(), set()))
             units.add(point.unit)
@@ -175,7 +157,7 @@ class Book:
         return [alarm for alarm in self._open.values() if viewer.sees(alarm.unit)]
 
     def active_rules(self) -> list[ActiveRule]:
-        """What stands active by rules, for ``Engine.assume`` after a restart."""
+        """What stands active, for ``Engine.assume`` after a restart."""
         index = {point.id: point.index for point in self._points}
         return [
             ActiveRule(
@@ -183,10 +165,12 @@ class Book:
                 index.get(alarm.point, -1),
                 alarm.gateway,
                 source.startswith(_TEST),
+                _zone_of(alarm),
+                alarm.cls,
+                alarm.raised_at_us,
             )
             for alarm in self._open.values()
             for source in alarm.sources
-            if not source.startswith((_EVENT, _LOCAL))
         ]
 
     def apply(
@@ -209,10 +193,16 @@ class Book:
                 the book knows of the occurrence is passed over.
         """
         changes: list[Change] = []
+        about_zones: list[Verdict] = []
         for verdict in verdicts:
-            changes += self._verdict(verdict, now_us, now_s, replay)
+            if verdict.zone is not None:
+                about_zones.append(verdict)
+            else:
+                changes += self._verdict(verdict, now_us, now_s, replay)
         for event in events:
             changes += self._event(event, now_us, now_s, replay)
+        for verdict in about_zones:  # the alarms of the points come first
+            changes += self._verdict(verdict, now_us, now_s, replay)
         return _without_repeats(changes)
 
     def advance(self, *, now_us: int, now_s: float) -> list[Change]:
@@ -268,15 +258,18 @@ class Book:
         return alarm, after
 
     def _verdict(self, verdict: Verdict, now_us: int, now_s: float, replay: bool) -> list[Change]:
-        subject = (
-            _of_point(self._points[verdict.point])
-            if verdict.point >= 0
-            else self._of_gateway(verdict.gateway, verdict.folded)
-        )
+        points = [self._points[index] for index in verdict.points]
+        if verdict.zone is not None:
+            subject = _of_zone(verdict.zone, points)
+        elif verdict.point >= 0:
+            subject = _of_point(self._points[verdict.point])
+        else:
+            subject = self._of_gateway(verdict.gateway, verdict.folded)
         claim = Claim(
             subject, verdict.cls, f"{_TEST if verdict.test else ''}{verdict.rule}", verdict.rule,
             verdict.version, verdict.severity, verdict.at_us, verdict.value, verdict.limit, verdict.reset,
             verdict.received_at_us, verdict.age_us, verdict.test, verdict.reasons, "detect",
+            verdict.level, verdict.linkage, tuple(point.id for point in points),
         )  # fmt: skip
         if verdict.kind is VerdictKind.PAST:
             return self._past(claim, now_us, now_s)
@@ -290,34 +283,25 @@ class Book:
 
     def _event(self, entry: GatewayEvent, now_us: int, now_s: float, replay: bool) -> list[Change]:
         event = entry.event
-        if event.what in _ENDING:
+        mark = _TEST if event.code == SIMULATED_EVENT else ""
+        if event.what in ENDING:
             subject = self._of_event(entry)
             return [
                 change
                 for cls in AlarmClass
-                if cls in _ENDING[event.what] and (subject.id, cls) in self._open
+                if cls in ENDING[event.what] and (subject.id, cls) in self._open
                 for source in self._open[subject.id, cls].sources
-                if source.startswith((_EVENT, _LOCAL))
+                if source.startswith((mark + OWN[0], mark + OWN[1]))
                 for change in self._clear(self._claim_of(entry, subject, cls, source, 0, ()), now_us, replay)
             ]
-        name = event.rule if event.rule and POINT_NAME.fullmatch(event.rule) else "rule"
-        rule = self._rules.get(name)
-        if event.what is What.LOCAL_ALARM:
-            # A rule the server has too, in the same version, is cleared by the server's own verdict.
-            same = rule is not None and rule.version == event.version
-            cls, severity = (rule.cls, rule.severity) if rule is not None else (AlarmClass.FIRE, 4)
-            source = f"{'' if same else _LOCAL}{name}"
-            en, zh = "The gateway's own rule raised it", "网关本地规则报警"
-        elif event.what in _RAISING:
-            cls, severity, en, zh = _RAISING[event.what]
-            source = f"{_EVENT}{event.what}"
-        else:
+        told = report(event, self._rules)
+        if told is None:
             return []
+        cls, said, severity, reason = told
+        source = mark + said
         if entry.point is None and cls is not AlarmClass.FIRE:
             return []  # an unregistered point's lesser events are in the dead letter, and it is on the list
         subject = self._of_event(entry)
-        text = f": {event.text[:TEXT_MAX]}" if event.text else ""
-        reason = Reason(source, event.value, event.limit, None, f"{en}{text}", f"{zh}{text}")
         claim = self._claim_of(entry, subject, cls, source, severity, (reason,))
         return self._raise(claim, now_us, now_s, replay)
 
@@ -326,8 +310,9 @@ class Book:
         reasons: tuple[Reason, ...],
     ) -> Claim:  # fmt: skip
         event = entry.event
+        rule = source.removeprefix(_TEST).removeprefix(LOCAL)
         return Claim(
-            subject, cls, source, source.removeprefix(_LOCAL), event.version or 0, severity, event.at,
+            subject, cls, source, rule, event.version or 0, severity, event.at,
             event.value, event.limit, None, entry.received_at_us, entry.age_ms * 1000,
             event.code == SIMULATED_EVENT, reasons, "gateway",
         )  # fmt: skip
@@ -342,7 +327,12 @@ class Book:
             return []
         if claim.subject.name and claim.at_us == alarm.raised_at_us and (held or not alarm.active):
             return []  # a point's same word once more: out of a spool that came back, say
-        worse = claim.severity > alarm.severity or (alarm.test and not claim.test)
+        worse = (
+            claim.severity > alarm.severity
+            or (alarm.test and not claim.test)
+            or (claim.linkage and not alarm.linkage)
+            or (claim.level is Level.CONFIRMED and alarm.level is Level.VERIFY)
+        )
         step = Step.ESCALATE if alarm.active and worse else Step.RAISE
         # A late raise of something that does not sound now waits like a new one; any other sounds at once.
         quiet = alarm.silent or alarm.state not in _UNACKNOWLEDGED
@@ -352,6 +342,7 @@ class Book:
             self._held[alarm.id] = now_s + self._hold_s
         what = "escalated" if step is Step.ESCALATE else "repeated" if alarm.active else "raised"
         leading = worse or not alarm.active
+        known = alarm.points if alarm.active else ()
         changed: dict[str, object] = {
             "state": state, "active": True, "silent": silent, "late": alarm.late or late,
             "stale": alarm.stale and alarm.active, "test": alarm.test and claim.test,
@@ -359,11 +350,14 @@ class Book:
             "severity": max(alarm.severity, claim.severity), "cleared_at_us": None,
             "sources": alarm.sources if held else (*alarm.sources, claim.source),
             "reasons": _joined(alarm.reasons, claim.reasons),
+            "linkage": alarm.linkage or claim.linkage,
+            "points": tuple(dict.fromkeys((*known, *claim.points)))[:POINTS_NAMED],
         }  # fmt: skip
         if leading:
             changed |= {
                 "rule": claim.rule, "rule_version": claim.version, "value": claim.value,
                 "limit": claim.limit, "reset": claim.reset,
+                "level": Level.CONFIRMED if alarm.level is Level.CONFIRMED else claim.level,
             }  # fmt: skip
         return [self._change(alarm, what, claim.actor, claim.origin, now_us, **changed)]
 
@@ -380,7 +374,8 @@ class Book:
             received_at_us=claim.received_at_us, detected_at_us=now_us, rule=claim.rule,
             rule_version=claim.version, value=claim.value, limit=claim.limit, reset=claim.reset,
             reasons=claim.reasons, sources=(claim.source,), unit=subject.unit, building=subject.building,
-            zone=subject.zone, place=subject.place, folded=subject.folded,
+            zone=subject.zone, place=subject.place, folded=subject.folded, level=claim.level,
+            linkage=claim.linkage, points=claim.points,
         )  # fmt: skip
         if late:
             self._held[alarm.id] = now_s + self._hold_s
@@ -427,15 +422,25 @@ class Book:
             if verdict.point >= 0
             else [alarm for alarm in self._open.values() if alarm.gateway == subject.gateway]
         )
+        concerned += [self._open[key] for key in self._of_zones]
         changes: list[Change] = []
         for alarm in concerned:
             if alarm is None or not alarm.active or verdict.rule in alarm.sources:
                 continue
-            stale = alarm.point in self._silent_points or alarm.gateway in self._offline_gateways
+            stale = self._is_stale(alarm)
             if stale != alarm.stale:
                 what = "stale" if stale else "fresh"
                 changes.append(self._change(alarm, what, "", "server", now_us, stale=stale))
         return changes
+
+    def _is_stale(self, alarm: Alarm) -> bool:
+        """Whether data of its point is missing; of a zone's alarm, of one of the points that raised it."""
+        if alarm.point in self._silent_points or alarm.gateway in self._offline_gateways:
+            return True
+        return any(
+            point in self._silent_points or self._gateway_of.get(point) in self._offline_gateways
+            for point in alarm.points
+        )
 
     def _change(
         self, alarm: Alarm, what: str, actor: str, origin: str, now_us: int, **fields: object
@@ -452,11 +457,14 @@ class Book:
     def _put(self, alarm: Alarm) -> None:
         self._open[alarm.point, alarm.cls] = alarm
         self._key[alarm.id] = (alarm.point, alarm.cls)
-        if alarm.point == f"{alarm.gateway}/{alarm.name}" and alarm.name:
+        if _zone_of(alarm) is not None:
+            self._of_zones[alarm.point, alarm.cls] = None
+        elif alarm.point == f"{alarm.gateway}/{alarm.name}" and alarm.name:
             self._unregistered.setdefault(alarm.gateway, set()).add(alarm.point)
 
     def _drop(self, alarm: Alarm) -> None:
         del self._open[alarm.point, alarm.cls]
+        self._of_zones.pop((alarm.point, alarm.cls), None)
         del self._key[alarm.id]
         self._held.pop(alarm.id, None)
         self._unregistered.get(alarm.gateway, set()).discard(alarm.point)
@@ -495,9 +503,28 @@ def _of_point(point: Point) -> Subject:
     )  # fmt: skip
 
 
+def _of_zone(zone: Zone, points: Sequence[Point]) -> Subject:
+    """A zone as subject; its place is where the points are that raised it."""
+    places = list(dict.fromkeys(point.place for point in points if point.place))
+    return Subject(
+        f"/{zone.unit}/{zone.building}/{zone.name}", zone.name, "",
+        unit=zone.unit, building=zone.building, zone=zone.name, place="; ".join(places[:PLACES_NAMED]),
+    )  # fmt: skip
+
+
+def _zone_of(alarm: Alarm) -> Zone | None:
+    """The zone that an alarm is about."""
+    return Zone(alarm.unit, alarm.building, alarm.zone) if alarm.point.startswith("/") else None
+
+
 def _joined(reasons: tuple[Reason, ...], more: tuple[Reason, ...]) -> tuple[Reason, ...]:
-    """Reasons with the newest one of each key, in the order the keys came first."""
-    return tuple({reason.key: reason for reason in (*reasons, *more)}.values())
+    """Reasons with the newest one of each key, in the order the keys came first.
+
+    The parts of a reason (``key#1``, ...) go when it is said anew.
+    """
+    anew = {reason.key for reason in more}
+    kept = (reason for reason in reasons if "#" not in reason.key or reason.key.split("#")[0] not in anew)
+    return tuple({reason.key: reason for reason in (*kept, *more)}.values())
 
 
 def _without_repeats(changes: list[Change]) -> list[Change]:

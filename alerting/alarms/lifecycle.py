@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from alerting.detect.verdict import Reason
+from alerting.detect.verdict import Level, Reason
 from fengsui.model import AlarmClass
 
 LATCHING = frozenset({AlarmClass.FIRE})
@@ -84,7 +84,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     """Rises by one with each change; an action names the version it was decided on."""
     point: str
-    """Registered id, or ``gateway/name`` of an unregistered point, or ``gateway/`` for the gateway itself."""
+    """Registered id, ``gateway/name`` of an unregistered point, ``gateway/`` for the gateway itself, or
+    ``/unit/building/zone`` for a zone."""
     name: str
     gateway: str
     quantity: str
@@ -130,6 +131,12 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""
     folded: int = 0
     """Points that this alarm stands for."""
+    level: Level | None = None
+    """Only of a zone: what an officer does. The highest one since it was opened."""
+    linkage: bool = False
+    """Only of a zone: linkage may be proposed, for two devices report fire (GB 50116-2013 4.1.6)."""
+    points: tuple[str, ...] = ()
+    """Only of a zone: the registered ids of the points that raised it, oldest first."""
 
 
 def alarm_id(point: str, cls: AlarmClass, raised_at_us: int) -> str:

@@ -13,25 +13,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from alerting.detect.device import OWN, DeviceEvent
 from alerting.detect.order import Readings, by_point
 from alerting.detect.presence import Presence
 from alerting.detect.rules import RuleSet, Threshold
 from alerting.detect.slots import Crossing
 from alerting.detect.stream import State, Stream
-from alerting.detect.verdict import Reason, Verdict, VerdictKind
+from alerting.detect.verdict import Reason, Verdict, VerdictKind, Zone
 from alerting.detect.words import reason
+from alerting.detect.zones import Zones
 from fengsui.model import AlarmClass, Point, Quality
 
 _REAL, _SIMULATED = "real", "simulated"
 
 
 class ActiveRule(NamedTuple):
-    """What the alarm book holds active: a rule at a point, or at a gateway (``point`` is then -1)."""
+    """What the alarm book holds active: a source at a point, a rule at a gateway or zone (``point`` -1)."""
 
     rule: str
     point: int
     gateway: str
     test: bool
+    zone: Zone | None = None
+    cls: AlarmClass = AlarmClass.FAULT
+    raised_at_us: int = 0
 
 
 class Engine:
@@ -52,6 +57,10 @@ class Engine:
         self._points = points
         self._count = len(points)
         self._streams = {_REAL: Stream(rules, points)}
+        self._zones = Zones(rules, points)
+        self._assumed: list[ActiveRule] = []
+        self._read: tuple[int, float] | None = None
+        """How far the journal was read: received at, us, and when that was, by the monotonic clock."""
 
     @property
     def nbytes(self) -> int:
@@ -65,6 +74,9 @@ class Engine:
         for name, state in states.items():
             self._streams[name] = Stream(self.rules, points)
             self._streams[name].restore(state)
+        zones = Zones(self.rules, points)
+        zones.restore(self._zones.state())
+        self._zones = zones
         self.presence.follow(points, now_s)
 
     def unjudged(self) -> list[int]:
@@ -85,8 +97,9 @@ class Engine:
         age_us: NDArray[np.int64],
         *,
         now_s: float | None,
+        events: Sequence[DeviceEvent] = (),
     ) -> list[Verdict]:
-        """Judge a batch of readings in arrival order.
+        """Judge a batch of readings in arrival order, and count what it and ``events`` say of zones.
 
         Args:
             point: ``Point.index``, shape (n,).
@@ -97,12 +110,36 @@ class Engine:
             age_us: How long the gateway held it; negative = unknown, shape (n,).
             now_s: Server's monotonic clock, for silence; None while replaying what was heard by an earlier
                 process and says nothing about now.
+            events: Of the same batch, of registered points, in arrival order.
 
         Returns:
-            Verdicts in arrival order of the readings that decided them. No argument is changed.
+            Verdicts in arrival order of the readings that decided them, then those about zones. No argument
+            is changed.
         """
-        if not len(point):
-            return []
+        if now_s is not None:
+            self._take_over()
+        verdicts = (
+            self._judge(point, at_us, value, quality, received_at_us, age_us, now_s) if len(point) else []
+        )
+        received = [*received_at_us[-1:].tolist(), *(event.received_at_us for event in events[-1:])]
+        if not received:
+            return verdicts
+        read_us = max(received)
+        if now_s is not None:
+            self._read = (read_us, now_s)
+        return verdicts + self._zones.update(verdicts, events, read_us)
+
+    def _judge(
+        self,
+        point: NDArray[np.int32],
+        at_us: NDArray[np.int64],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint8],
+        received_at_us: NDArray[np.int64],
+        age_us: NDArray[np.int64],
+        now_s: float | None,
+    ) -> list[Verdict]:
+        """The readings of ``update``, at least one."""
         index = point.astype(np.intp)
         usable = np.isfinite(value) & (quality != Quality.BAD)
         back = [] if now_s is None else self.presence.heard(index, usable, now_s)
@@ -141,41 +178,58 @@ class Engine:
         """Something other than readings and hellos came in from ``gateway``: it is alive."""
         self.presence.seen(gateway, now_s, connected=False, hello=False)
 
-    def advance(self, *, now_s: float, now_us: int) -> list[Verdict]:
-        """What the passing of time says: gateways offline and back, points fallen silent.
+    def advance(self, *, now_s: float, now_us: int, replaying: bool = False) -> list[Verdict]:
+        """What the passing of time says: gateways offline and back, points fallen silent, coincidences over.
 
         Args:
-            now_s: Server's monotonic clock, which decides.
+            now_s: Server's monotonic clock, which decides about silence.
             now_us: Server's wall clock, which the verdicts carry.
+            replaying: The journal is being read again: zones then go by its time alone.
+
+        About zones the time decides that has passed since what was read last was received: a detection that
+        lags behind the journal takes no coincidence for over before it has read who keeps it up.
         """
         presence = self.presence
         verdicts = [self._about_gateway(VerdictKind.CLEAR, name, now_us) for name in presence.back_online()]
         verdicts += [self._about_gateway(VerdictKind.RAISE, name, now_us) for name in presence.lost(now_s)]
         verdicts += [self._fallen_silent(index, now_us) for index in presence.fallen_silent(now_s)]
-        return verdicts
+        if replaying:
+            return verdicts
+        self._take_over()
+        if self._read is not None:
+            read_us, read_s = self._read
+            now_us = read_us + round((now_s - read_s) * 1e6)
+        return verdicts + self._zones.update(verdicts, (), now_us)
 
     def assume(self, active: Iterable[ActiveRule]) -> None:
         """Take over from the alarm book what stands recorded as active, so that it can be cleared again.
 
-        For silence and offline the record decides; a threshold found active only adds to the state.
+        For silence and offline the record decides, at once. What else is found active only adds to the state,
+        once the replay is over: until then the journal itself tells when each of it began.
         """
-        silent: list[int] = []
-        offline: list[str] = []
+        self._assumed = list(active)
         silences = {rule.name for rule in self.rules.silence}
-        for item in active:
-            if item.rule == self.rules.offline.name:
-                offline.append(item.gateway)
-            elif not 0 <= item.point < self._count:
-                continue
-            elif item.rule in silences:
-                silent.append(item.point)
-            else:
-                self._stream(_SIMULATED if item.test else _REAL).assume_active(item.rule, item.point)
-        self.presence.assume(silent, offline)
+        self.presence.assume(
+            [item.point for item in self._assumed if item.rule in silences and item.point >= 0],
+            [item.gateway for item in self._assumed if item.rule == self.rules.offline.name],
+        )
+
+    def _take_over(self) -> None:
+        """The replay, if there was one, is over: add what the alarm book holds active."""
+        for rule, point, _, test, zone, cls, raised_at_us in self._assumed:
+            if zone is not None:
+                self._zones.assume_active(rule, zone, raised_at_us, test=test)
+            elif 0 <= point < self._count:
+                self._zones.assume_signal(rule, cls, point, raised_at_us, test=test)
+                if not rule.startswith(OWN):
+                    self._stream(_SIMULATED if test else _REAL).assume_active(rule, point)
+        self._assumed.clear()
 
     def state(self) -> State:
         """A copy of all that must outlive the process, for a snapshot."""
-        parts: dict[str, Presence | Stream] = {"presence": self.presence, **self._streams}
+        parts: dict[str, Presence | Stream | Zones] = {
+            "presence": self.presence, "zones": self._zones, **self._streams,
+        }  # fmt: skip
         return {
             f"{part}.{name}": array for part, owner in parts.items() for name, array in owner.state().items()
         }
@@ -191,6 +245,8 @@ class Engine:
         self._stream(_REAL).restore(_part(state, _REAL))
         if simulated := _part(state, _SIMULATED):
             self._stream(_SIMULATED).restore(simulated)
+        if zones := _part(state, "zones"):
+            self._zones.restore(zones)
 
     def _stream(self, name: str) -> Stream:
         """A stream costs memory for every point, so simulated readings get theirs with the first of them."""

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from alerting.detect.verdict import Level
 from fengsui.model import AlarmClass
 
 MOST_SCALES = 4.0
@@ -347,6 +348,74 @@ class Noise(Minutely, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RuleError(f"rule {self.name}: learn_minutes is at least 60, window_minutes 5 to 1440")
 
 
+class Coincidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Several devices of one zone agree, or several quantities do: a verdict on top of those of the points.
+
+    It holds while enough of what it counts stands or ended less than ``window_s`` ago, in event time, and is
+    gone when that was not so for ``hold_s``. Simulated and real never count together.
+
+    Source: EN 54-2 7.12 (types A, B, C); GB 50116-2013 4.1.6 for ``linkage``.
+    """
+
+    name: str
+    version: int
+    cls: AlarmClass
+    """Class of the zone's own alarm; its points keep theirs."""
+    severity: int
+    level: Level
+    classes: tuple[AlarmClass, ...] = (AlarmClass.FIRE, AlarmClass.PREALARM)
+    """What of a point counts: its verdicts and its device's events of these classes ..."""
+    rules: tuple[str, ...] = ()
+    """... by one of these rules (empty: by any, and by device events too) ..."""
+    quantities: tuple[str, ...] = ()
+    """... about one of these quantities (empty: about any) ..."""
+    ignoring: tuple[str, ...] = ()
+    """... and about none of these."""
+    including: AlarmClass | None = None
+    """At least one of them is of this class."""
+    devices: int = 1
+    """Of at least so many different devices; a point without a device is one of its own."""
+    different_quantities: int = 1
+    """About at least so many different quantities."""
+    window_s: float
+    hold_s: float = 60.0
+    linkage: bool = False
+    """Linkage may be proposed; only points whose device is registered count then."""
+    label_en: str = ""
+    label_zh: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what a single signal could raise, and linkage on less than the code of practice asks."""
+        if not 1 <= self.severity <= 4 or self.version < 1:
+            raise RuleError(f"rule {self.name}: severity is 1 to 4, version at least 1")
+        if self.linkage and not (
+            self.devices >= 2
+            and self.classes == (AlarmClass.FIRE,)
+            and self.cls is AlarmClass.FIRE
+            and self.level is Level.CONFIRMED
+        ):
+            raise RuleError(
+                f"rule {self.name}: GB 50116-2013 4.1.6 lets linkage follow only from two independent "
+                'devices in fire alarm; set devices = 2 or more, classes = ["fire"], cls = "fire" and '
+                'level = "confirmed"'
+            )
+        if self.devices < 2 and self.different_quantities < 2:
+            raise RuleError(f"rule {self.name}: one signal is no coincidence; set devices to 2 or more")
+        if min(self.devices, self.different_quantities) < 1:
+            raise RuleError(f"rule {self.name}: devices and different_quantities are at least 1")
+        if not self.classes or (self.including is not None and self.including not in self.classes):
+            raise RuleError(f"rule {self.name}: classes must name what counts, also what is in including")
+        if self.quantities and len(set(self.quantities) - set(self.ignoring)) < self.different_quantities:
+            raise RuleError(f"rule {self.name}: quantities names fewer than different_quantities asks for")
+        if not (0 < self.window_s <= 86_400 and 0 <= self.hold_s <= 86_400):
+            raise RuleError(f"rule {self.name}: window_s is above 0, hold_s not negative, both at most a day")
+
+    @property
+    def needed(self) -> int:
+        """The larger of what it asks for: devices, or quantities."""
+        return max(self.devices, self.different_quantities)
+
+
 class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A point without one usable reading for ``after_s`` of receive time, while its gateway is online."""
 
@@ -386,6 +455,8 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     drift: tuple[Drift, ...] = ()
     season: tuple[Season, ...] = ()
     noise: tuple[Noise, ...] = ()
+
+    coincidence: tuple[Coincidence, ...] = ()
     silence: tuple[Silence, ...] = (Silence(),)
     offline: Offline = Offline()
 
@@ -407,6 +478,10 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Refuse two rules of one name, and silence that leaves a quantity out."""
         names = [r.name for r in self.about_readings()]
         names += [*sorted({r.name for r in self.silence}), self.offline.name]
+        for rule in self.coincidence:
+            if unknown := set(rule.rules) - set(names):
+                raise RuleError(f"rule {rule.name}: counts rule {min(unknown)}, which there is not")
+        names += [rule.name for rule in self.coincidence]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise RuleError(f"rule {sorted(twice)[0]}: the name is used twice")

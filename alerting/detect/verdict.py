@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,6 +19,30 @@ class VerdictKind(StrEnum):
     """A late reading was beyond the limit, and newer readings are known already: it was so, then."""
 
 
+LATE_US = 10_000_000
+"""A record held longer than this is *late*: GB 26875.1-2011 4.1.2.1 gives a transmitter 10 s."""
+
+HOLD_S = 1.0
+"""How long something late waits for what its source has to add, such as that it is over."""
+
+
+class Level(StrEnum):
+    """How sure several devices together are, and so what an officer does."""
+
+    VERIFY = "verify"
+    """Somebody looks on site."""
+    CONFIRMED = "confirmed"
+    """Go: nobody needs to look first."""
+
+
+class Zone(NamedTuple):
+    """A fire zone; its name means something inside its building only."""
+
+    unit: str
+    building: str
+    name: str
+
+
 class Reason(msgspec.Struct, frozen=True):
     """Why, as numbers and as a sentence in both languages."""
 
@@ -30,7 +55,7 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule's change of mind about one point, or about a gateway (``point`` is then -1)."""
+    """One rule's change of mind about one point, or about a gateway or a zone (``point`` is then -1)."""
 
     point: int
     """``Point.index``."""
@@ -56,4 +81,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict is about data that does not come, not about a value."""
     folded: int = 0
     """Points that this verdict stands for (a gateway's)."""
+    zone: Zone | None = None
+    """Only for a verdict about a zone."""
+    level: Level | None = None
+    """Only of a zone."""
+    linkage: bool = False
+    """A zone's: linkage may be proposed, for two independent devices report fire."""
+    points: tuple[int, ...] = ()
+    """``Point.index`` of those that made a zone's verdict, oldest first."""
     reasons: tuple[Reason, ...] = ()

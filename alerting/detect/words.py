@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-from alerting.detect.rules import Change, Drift, Flat, Noise, Range, Rate, Rule, Season, Threshold, Trend
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from alerting.detect.rules import (
+    Change,
+    Coincidence,
+    Drift,
+    Flat,
+    Noise,
+    Range,
+    Rate,
+    Rule,
+    Season,
+    Threshold,
+    Trend,
+)
 from alerting.detect.slots import Crossing
-from alerting.detect.verdict import Reason
+from alerting.detect.verdict import Level, Reason
+from fengsui.model import AlarmClass, Point
 
 _SHOWN = {"degC": "°C"}
 """Units of measure that a sentence writes otherwise than the registry does."""
+
+_CLASSES = {
+    AlarmClass.FIRE: ("fire", "火警"),
+    AlarmClass.PREALARM: ("pre-alarm", "预警"),
+    AlarmClass.SUPERVISORY: ("supervisory", "监管"),
+    AlarmClass.FAULT: ("fault", "故障"),
+    AlarmClass.DISABLEMENT: ("disabled", "屏蔽"),
+    AlarmClass.TECHNICAL: ("technical", "技术报警"),
+    AlarmClass.SECURITY: ("security", "安防报警"),
+}
+_LEVELS = {
+    Level.VERIFY: ("verify on site", "请现场核实"),
+    Level.CONFIRMED: ("confirmed: go", "已确认,立即出动"),
+}
+JOINING_TOLD = 8
+"""Signals that the reasons of a zone's verdict tell one by one."""
+
+
+class Joining(NamedTuple):
+    """A point's part in a verdict about its zone."""
+
+    point: Point
+    cls: AlarmClass
+    reason: Reason | None
+    """Of the point's own verdict or its device; None = not known any more."""
 
 
 def reason(crossing: Crossing) -> Reason:
@@ -154,3 +195,34 @@ def _noise(rule: Noise, crossing: Crossing) -> tuple[str, str]:
 
 def _labels(rule: Rule) -> tuple[str, str]:
     return rule.label_en or rule.quantity, rule.label_zh or rule.quantity
+
+
+def together(rule: Coincidence, count: int, joining: Sequence[Joining]) -> tuple[Reason, ...]:
+    """Why a zone's rule raised: how many of how many within which time, then who they are, oldest first.
+
+    The key of each part is the rule's name and its number.
+    """
+    what_en, what_zh = ("devices", "台设备") if rule.devices > 1 else ("quantities", "种参量")
+    level_en, level_zh = _LEVELS[rule.level]
+    linkage_en = "; linkage may be proposed (GB 50116-2013 4.1.6)" if rule.linkage else ""
+    linkage_zh = ";可提出联动建议(GB 50116-2013 4.1.6)" if rule.linkage else ""
+    main = Reason(
+        rule.name, float(count), float(rule.needed), rule.window_s,
+        f"{rule.label_en or rule.name}: {count} {what_en} agree within {rule.window_s:g} s, "
+        f"{rule.needed} needed; {level_en}{linkage_en}",
+        f"{rule.label_zh or rule.name}:{rule.window_s:g} 秒内 {count} {what_zh}一致,需 {rule.needed};"
+        f"{level_zh}{linkage_zh}",
+    )  # fmt: skip
+    parts = [_part(f"{rule.name}#{n}", one) for n, one in enumerate(joining[:JOINING_TOLD], start=1)]
+    return (main, *parts)
+
+
+def _part(key: str, one: Joining) -> Reason:
+    point, own = one.point, one.reason or Reason("", None, None, None, "", "")
+    cls_en, cls_zh = _CLASSES[one.cls]
+    where = f"{point.id} ({point.place})" if point.place else point.id
+    return Reason(
+        key, own.value, own.limit, own.window_s,
+        f"{where}, {cls_en}: {own.text_en}" if own.text_en else f"{where}, {cls_en}",
+        f"{where},{cls_zh}:{own.text_zh}" if own.text_zh else f"{where},{cls_zh}",
+    )  # fmt: skip

@@ -98,6 +98,40 @@ async def test_core_gone_is_said_and_nothing_is_missed(served: Console, open_pag
     assert served.core.asked_for("acknowledge") == []
 
 
+async def test_a_zone_says_what_to_do_and_who_agrees(served: Console, open_page: Open) -> None:
+    """A zone's alarm is named by its zone, with its level as a tag and each point that raised it in words."""
+    said = [
+        ("zone-fire", 2.0, "2 devices agree within 60 s", "60 秒内 2 台设备一致"),
+        ("zone-fire#1", 61.2, "P-1 (12F): fire, Temperature 61.2 °C", "P-1 (12F):火警,温度 61.2 °C"),
+        ("zone-fire#2", None, "P-2 (12F): fire, call_point", "P-2 (12F):火警,call_point"),
+    ]
+    zone = {
+        "gateway": "", "quantity": "", "uom": "", "name": "B12-3", "rule": "zone-fire", "value": 2.0,
+        "limit": 2.0, "reset": None, "level": "confirmed", "linkage": True, "points": ["P-1", "P-2"],
+        "place": "12F; 13F",
+        "reasons": [
+            {"key": key, "value": value, "limit": 2.0, "window_s": 60, "text_en": en, "text_zh": zh}
+            for key, value, en, zh in said
+        ],
+    }  # fmt: skip
+    served.core.put(alarm("P-1", wall_us() - 1_000_000))
+    served.core.put(alarm("/unit-a/b/B12-3", wall_us(), **zone))
+    page = await open_page()
+    row = page.locator(".row.waits").first
+    await expect(row.locator(".where")).to_contain_text("zone B12-3 / 12F; 13F")
+    await expect(row.locator(".pid")).to_have_text("B12-3")
+    await expect(row.locator(".tag").first).to_have_text("confirmed: go")
+    await row.click()
+    detail = page.locator("#detail")
+    await expect(detail.locator(".dhead .tags")).to_contain_text("linkage")
+    await expect(detail.locator(".dhead p")).to_contain_text("Points P-1, P-2")
+    await expect(detail.locator(".reasons li")).to_have_count(3)
+    await expect(detail.locator(".reasons .val")).to_have_text(["22 needed", "", ""])
+    await expect(detail.locator(".chart")).to_contain_text("no trace of its own")
+    await expect(detail.locator(".actbar")).to_contain_text("the fire is confirmed")
+    await expect(detail).not_to_contain_text("not registered")
+
+
 async def test_names_from_outside_are_text(served: Console, open_page: Open) -> None:
     """Hostile names in every field are shown as they are, on both screens; nothing runs, no CSP report."""
     core = served.core

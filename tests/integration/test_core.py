@@ -236,6 +236,51 @@ async def test_a_fire_event_of_an_unregistered_point_sounds_at_once(tmp_path: Pa
         assert (fire["point"], fire["cls"], fire["gateway"]) == ("gw-1/call-point-9", "fire", "gw-1")
 
 
+async def test_two_devices_of_a_zone_reach_the_officers_list_as_one_confirmed_alarm(tmp_path: Path) -> None:
+    """A hot detector and a pressed call point of another device: both alarms, and the zone's on top."""
+    async with chain(tmp_path) as (core, hand):
+        place = {"gateway": "gw-1", "zone": "z1"}
+        await core.registry.add(
+            [
+                Row(0, Sort.ZONE, {"id": "z1", "name": "North stairs", "building": "b1"}),
+                Row(0, Sort.DEVICE, {"id": "head-1", "name": "Head 1", "zone": "z1"}),
+                Row(0, Sort.DEVICE, {"id": "call-1", "name": "Call point 1", "zone": "z1"}),
+                Row(
+                    0,
+                    Sort.POINT,
+                    place
+                    | {
+                        "id": "h1",
+                        "name": "t9",
+                        "quantity": "temperature",
+                        "uom": "degC",
+                        "device": "head-1",
+                    },
+                ),
+                Row(
+                    0,
+                    Sort.POINT,
+                    place
+                    | {"id": "c1", "name": "c9", "quantity": "call_point", "uom": "", "device": "call-1"},
+                ),
+            ]
+        )
+        now_us = wall_us()
+        await hand.offer(Event("c9", now_us, What.FIRE), Reading("t9", now_us, 61.25))
+        await until(lambda: core.watch.recorder.number >= 4, 10, "everything is recorded")
+        alarms = (await ask(core, OFFICER, "alarms"))["alarms"]
+        fires = {alarm["point"]: alarm for alarm in alarms if alarm["cls"] == "fire"}
+        assert set(fires) == {"h1", "c1", "/school/b1/z1"}
+        zone = fires["/school/b1/z1"]
+        assert (zone["level"], zone["linkage"], sorted(zone["points"])) == ("confirmed", True, ["c1", "h1"])
+        assert (zone["unit"], zone["building"], zone["zone"]) == ("school", "Block 1", "North stairs")
+        assert sorted(zone["sources"]) == ["zone-fire", "zone-linkage"]
+        assert any("61.25" in reason["text_en"] for reason in zone["reasons"])
+        assert (await ask(core, ELSEWHERE, "alarms"))["alarms"] == []
+        after = await ask(core, OFFICER, "acknowledge", alarm=zone["id"], version=zone["version"])
+        assert after["state"] == "acknowledged"
+
+
 async def test_a_full_journal_gives_up_history_but_never_an_alarm(tmp_path: Path) -> None:
     """With a store that takes nothing, its oldest telemetry is shed, counted, and detection goes on."""
     async with chain(tmp_path) as (core, hand):

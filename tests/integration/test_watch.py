@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from alerting.alarms.lifecycle import Alarm, State
 from alerting.alarms.record import Entry
-from alerting.detect.rules import RuleSet
+from alerting.detect.rules import Coincidence, RuleSet
 from alerting.detect.snapshot import Cursor, Snapshots
+from alerting.detect.verdict import Level
 from alerting.watch import Watch
 from fengsui.batch import Batch, GatewayEvent, Position
 from fengsui.database import connect
@@ -34,7 +36,13 @@ RULES = RuleSet(
             name="pre", cls=AlarmClass.PREALARM, above=40.0, reset=35.0, severity=3, on_delay_s=2.0,
             off_delay_s=2.0,
         ),
-    )
+    ),
+    coincidence=(
+        Coincidence(
+            name="two", version=1, cls=AlarmClass.SUPERVISORY, severity=4, level=Level.CONFIRMED, devices=2,
+            classes=(AlarmClass.FIRE,), window_s=3.0, hold_s=2.0,
+        ),
+    ),
 )  # fmt: skip
 
 
@@ -42,7 +50,9 @@ class Registry:
     """Points that can change."""
 
     def __init__(self, count: int = POINTS) -> None:
-        self.points: Sequence[Point] = [point(i) for i in range(count)]
+        self.points: Sequence[Point] = [
+            msgspec.structs.replace(point(i), building="b1", zone=f"z{i // 4}") for i in range(count)
+        ]
         self.generation = 1
 
 
@@ -125,7 +135,13 @@ def stream(batches: int, seed: int) -> list[Batch]:
     random = np.random.default_rng(seed)
     walk = 45 + np.cumsum(random.normal(0, 4, (batches, POINTS)), axis=0)
     return [
-        batch(n, [Sample(p, T0_US + n * S, float(x)) for p, x in enumerate(row)])
+        batch(
+            n,
+            [
+                Sample(p, T0_US + n * S, float(x), received_at_us=T0_US + n * S + 100_000)
+                for p, x in enumerate(row)
+            ],
+        )
         for n, row in enumerate(walk, start=1)
     ]
 
@@ -183,6 +199,9 @@ async def test_a_killed_core_goes_on_as_if_unbroken(tmp_path: Path, seed: int, w
                 assert outcome(second.alarms, AlarmClass.PREALARM) == outcome(
                     whole.alarms, AlarmClass.PREALARM
                 )
+                zones = outcome(second.alarms, AlarmClass.SUPERVISORY)
+                assert zones == outcome(whole.alarms, AlarmClass.SUPERVISORY)
+                assert len(zones) > 1
                 assert history(second) == history(whole)
                 for name, array in whole.watch.engine.state().items():
                     other = second.watch.engine.state()[name]
@@ -201,8 +220,13 @@ async def test_a_batch_over_the_recorded_cursor_is_entered_once(folder: Path) ->
             file.unlink()
         one.watch.cursor = one.watch.cursor._replace(telemetry=0)
         await one.take([batch(2, [fire, later], [panel])])
-        assert sorted((a.point, a.count) for a in one.alarms) == [("p3", 1), ("p4", 1), ("p5", 1)]
-        assert [e.alarm.point for e in one.published] == ["p4"]
+        assert sorted((a.point, a.count) for a in one.alarms) == [
+            ("/u1/b1/z1", 1),
+            ("p3", 1),
+            ("p4", 1),
+            ("p5", 1),
+        ]
+        assert [e.alarm.point for e in one.published] == ["p4", "/u1/b1/z1"]
 
 
 async def test_a_new_journal_is_read_from_its_beginning(folder: Path) -> None:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from alerting.alarms.book import UNREGISTERED_PER_GATEWAY, Book, Change
 from alerting.alarms.lifecycle import Alarm, State
 from alerting.detect.rules import RuleSet
-from alerting.detect.verdict import Verdict, VerdictKind
+from alerting.detect.verdict import Level, Reason, Verdict, VerdictKind, Zone
 from alerting.errors import NotAllowed, StaleAlarm, UnknownAlarm
 from fengsui.batch import UNKNOWN_AGE, GatewayEvent
-from fengsui.model import AlarmClass, Event, What
+from fengsui.model import SIMULATED_EVENT, AlarmClass, Event, What
 from fengsui.viewer import Role, Viewer
 from tests.unit.detection import T0_US, S, heat, point
 
@@ -318,6 +318,122 @@ def test_past_says_nothing_about_an_active_alarm() -> None:
     desk = Desk()
     desk.says(verdict())
     assert desk.says(verdict(PAST, at_us=T0_US - S)) == []
+
+
+# --- zones ----------------------------------------------------------------------------------------------
+
+
+def zone(kind: VerdictKind = RAISE, /, **changes: object) -> Verdict:
+    """A verdict that points 0 and 2 confirm each other."""
+    reasons = (
+        Reason("two", 2.0, 2.0, 60.0, "2 devices", "2 台设备"),
+        Reason("two#1", 60.0, 57.0, None, "p0", "p0"),
+    )
+    fields: dict[str, object] = {
+        "point": -1, "rule": "two", "level": Level.CONFIRMED, "zone": Zone("u1", "b1", "z1"),
+        "points": (0, 2), "value": 2.0, "limit": 2.0, "reset": None, "reasons": reasons,
+    }  # fmt: skip
+    return verdict(kind, **(fields | changes))
+
+
+def test_a_zone_is_the_subject_of_an_alarm_of_its_own() -> None:
+    """On top of its points' alarms, which come first; seen by its unit, with level, points and reasons."""
+    points = [msgspec.structs.replace(p, place=f"{p.index}F") for p in POINTS]
+    desk = Desk(Book(points, RuleSet()))
+    assert desk.says(zone(), verdict()) == ["raised", "raised"]
+    own, alarm = desk.open
+    assert (own.point, alarm.point, alarm.gateway, alarm.name) == ("p0", "/u1/b1/z1", "", "z1")
+    assert (alarm.unit, alarm.building, alarm.zone, alarm.place) == ("u1", "b1", "z1", "0F; 2F")
+    assert (alarm.level, alarm.points, alarm.sources) == (Level.CONFIRMED, ("p0", "p2"), ("two",))
+    assert [reason.key for reason in alarm.reasons] == ["two", "two#1"]
+    elsewhere = Viewer("0002", frozenset({Role.OFFICER}), frozenset({"u2"}))
+    assert desk.book.alarms(elsewhere) == []
+
+
+def test_a_zones_occurrence_is_named_by_zone_class_and_time() -> None:
+    """Whoever computes it; another class, zone or moment is another occurrence."""
+    ids = {
+        (desk := Desk()).says(said) and desk.alarm.id
+        for said in (
+            zone(), zone(), zone(cls=AlarmClass.PREALARM), zone(zone=Zone("u1", "b2", "z1")),
+            zone(at_us=T0_US + 1),
+        )
+    }  # fmt: skip
+    assert len(ids) == 4
+
+
+def test_a_second_rule_joins_the_zones_alarm_and_linkage_asks_again() -> None:
+    """One line per zone and class; that linkage may be proposed is news even to who has acknowledged."""
+    desk = Desk()
+    desk.says(zone(level=Level.VERIFY))
+    desk.acknowledge()
+    assert desk.says(zone(rule="more", points=(0, 1))) == ["escalated"]
+    assert (desk.alarm.level, desk.alarm.points) == (Level.CONFIRMED, ("p0", "p2", "p1"))
+    desk.acknowledge()
+    assert desk.says(zone(rule="look", level=Level.VERIFY)) == ["repeated"]
+    assert desk.says(zone(rule="link", linkage=True)) == ["escalated"]
+    assert (desk.alarm.linkage, desk.alarm.level) == (True, Level.CONFIRMED)
+    assert desk.alarm.state is State.UNACKNOWLEDGED
+
+
+def test_a_zone_clears_latches_and_forgets_the_parts_of_its_old_reason() -> None:
+    """A fire of a zone is a fire: only a person ends it. Raised anew, it names who raised it now."""
+    desk = Desk()
+    desk.says(zone(), zone(CLEAR, at_us=T0_US + S, reasons=(), points=()))
+    assert desk.alarm.state is State.LATCHED_UNACKNOWLEDGED
+    again = (Reason("two", 2.0, 2.0, 60.0, "2 devices", "2 台设备"),)
+    assert desk.says(zone(at_us=T0_US + 2 * S, reasons=again, points=(1,))) == ["raised"]
+    assert (desk.alarm.reasons, desk.alarm.points) == (again, ("p1",))
+
+
+def test_a_zones_alarm_is_test_while_all_of_it_is() -> None:
+    """And says so to detection after a restart."""
+    desk = Desk()
+    desk.says(zone(test=True))
+    assert desk.alarm.test
+    (active,) = desk.book.active_rules()
+    assert (active.rule, active.test, active.zone) == ("two", True, Zone("u1", "b1", "z1"))
+    again = Desk()
+    again.book.load(desk.open, [])
+    assert again.book.active_rules() == [active]
+    again.says(zone(rule="link"))
+    assert not again.alarm.test
+
+
+def test_a_zones_alarm_is_stale_when_one_of_its_points_gives_no_data() -> None:
+    """By silence of the point or of its gateway, also after a restart; another zone is not concerned."""
+    points = [msgspec.structs.replace(p, zone="z1") for p in POINTS]
+    for gone in (missing, lambda kind: missing(kind, gateway="gw-2")):
+        desk = Desk(Book(points, RuleSet()))
+        desk.says(zone(), zone(zone=Zone("u1", "b1", "z2"), points=(1,)))
+        again = Desk(Book(points, RuleSet()))
+        again.book.load(desk.open, [])
+        assert [c.alarm.zone for c in desk.changes if c.what == "stale"] == []
+        for one in (desk, again):
+            assert one.says(gone(RAISE)) == ["raised", "stale"]
+            assert [a.zone for a in one.open if a.stale] == ["z1"]
+            assert "fresh" in one.says(gone(CLEAR))
+
+
+def test_a_simulated_event_ends_nothing_real() -> None:
+    """What a device reported stays until the device, not a test, takes it back."""
+    desk = Desk()
+    desk.hears(event(What.FIRE))
+    assert desk.hears(event(What.RESTORED, at_s=1, code=SIMULATED_EVENT)) == []
+    desk.hears(event(What.FIRE, at_s=2, code=SIMULATED_EVENT))
+    assert desk.alarm.sources == ("event:fire", "test:event:fire")
+    assert desk.hears(event(What.RESTORED, at_s=3, code=SIMULATED_EVENT)) == ["eased"]
+    assert desk.hears(event(What.RESTORED, at_s=4)) == ["returned"]
+
+
+def test_detection_is_told_what_devices_hold_too() -> None:
+    """A zone counts a pressed call point after a restart as well."""
+    desk = Desk()
+    desk.hears(event(What.FIRE))
+    (active,) = desk.book.active_rules()
+    assert (active.rule, active.point, active.cls, active.raised_at_us, active.zone) == (
+        "event:fire", 0, AlarmClass.FIRE, T0_US, None,
+    )  # fmt: skip
 
 
 # --- missing data --------------------------------------------------------------------------------------

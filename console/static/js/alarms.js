@@ -30,14 +30,19 @@ export function firesWaiting(alarms) {
   return alarms.filter((a) => isFire(a) && isWaiting(a)).sort(before);
 }
 
-/** An unregistered point is named `gateway/name`, a gateway itself `gateway/`: they have no history. */
+/** An unregistered point is `gateway/name`, a gateway itself `gateway/`, a zone `/unit/building/zone`: no history. */
 export const isRegistered = (alarm) => !alarm.point.includes("/");
+export const isZone = (alarm) => alarm.point.startsWith("/");
+
+/** What raised it, as short as it can be told. */
+export const subject = (alarm) => (isZone(alarm) ? alarm.zone : alarm.point || alarm.name || "");
 
 export const colour = (alarm) => `c-${CLASSES[alarm.cls] ?? "dark"}`;
 
 /** Big to small: [what is bold, the rest]. An unregistered point is named by gateway and raw name. */
 export function place(alarm) {
   const big = alarm.building || alarm.unit || alarm.gateway || NONE;
+  if (isZone(alarm)) return [big, [t("detail.zone", { zone: alarm.zone }), alarm.place].filter(Boolean).join(" / ")];
   return [big, alarm.place || alarm.zone || alarm.name || ""];
 }
 export const placeText = (alarm) => place(alarm).filter(Boolean).join(" / ");
@@ -55,6 +60,8 @@ export function why(alarm) {
 
 export function tags(alarm) {
   const found = [];
+  if (alarm.level) found.push(alarm.level);
+  if (alarm.linkage) found.push("linkage");
   if (alarm.test) found.push("test");
   if (alarm.stale) found.push("stale");
   if (alarm.late) found.push("late");
@@ -75,6 +82,7 @@ export function matches(alarm, needle) {
 export function nextStep(alarm, mayAcknowledge) {
   if (!mayAcknowledge) return t("next.not_allowed");
   const group = groupOf(alarm);
+  if (group === "waiting" && alarm.level) return t(`next.${alarm.level}`);
   if (group === "waiting") return t(isFire(alarm) ? "next.fire" : "next.other");
   return t(group === "hand" ? "next.hand" : "next.reset");
 }

@@ -2,7 +2,7 @@
 // hatched, and no line crosses it. Drawn by uPlot, with our colours, on a canvas.
 
 import { ask } from "./act.js";
-import { isRegistered } from "./alarms.js";
+import { isRegistered, isZone } from "./alarms.js";
 import { h, text } from "./dom.js";
 import { watch } from "./live.js";
 import * as store from "./store.js";
@@ -63,7 +63,7 @@ export function unmount() {
 async function load() {
   const mine = ++asking;
   const { point, range } = showing;
-  if (!point) return say(t("chart.none"));
+  if (!point) return say(t(isZone(showing.alarm) ? "chart.zone" : "chart.none"));
   const to = Math.round(store.nowUs());
   try {
     const series = await ask(`/api/v1/points/${encodeURIComponent(point)}/history?from_us=${to - range * 1e6}&to_us=${to}&max_points=${MAX_POINTS}`);

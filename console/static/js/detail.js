@@ -2,7 +2,7 @@
 // nothing chosen and no fire waiting: whether a fire would reach this desk.
 
 import * as act from "./act.js";
-import { colour, groupOf, isFire, isRegistered, isWaiting, nextStep, place, reasonText, tags } from "./alarms.js";
+import { colour, groupOf, isFire, isRegistered, isWaiting, isZone, nextStep, place, reasonText, subject, tags } from "./alarms.js";
 import { residueOf } from "./bar.js";
 import * as chart from "./chart.js";
 import { $, fill, h, icon, text } from "./dom.js";
@@ -46,13 +46,14 @@ function drawAlarm(alarm) {
   detail.className = `detail ${colour(alarm)}`;
   const [head, watch, whys, , story, bar] = detail.children;
   const [big, rest] = place(alarm);
+  const about = isRegistered(alarm) ? t("detail.point", { point: alarm.point }) : `${t("detail.unregistered")} ${alarm.point}`;
   const facts = [
-    isRegistered(alarm) ? t("detail.point", { point: alarm.point }) : `${t("detail.unregistered")} ${alarm.point}`,
+    isZone(alarm) ? t("detail.points", { points: alarm.points.join(", ") }) : about,
     quantity(alarm.quantity), alarm.zone && t("detail.zone", { zone: alarm.zone }), alarm.number !== null && t("detail.number", { number: count(alarm.number) }),
   ].filter(Boolean).join(" · ");
   fill(head, icon(alarm.test ? "test" : alarm.cls), h("h2", "cut", [big, ...rest.split(/\s*\/\s*/)].filter(Boolean).join(" · ")),
     h("span", "tags", tags(alarm).map(([kind, words]) => h("span", `tag ${kind}`, words))),
-    h("p", "num", facts), h("span", "meta num", t("detail.gateway", { gateway: alarm.gateway || NONE })));
+    h("p", "num", facts), !isZone(alarm) && h("span", "meta num", t("detail.gateway", { gateway: alarm.gateway || NONE })));
   drawStopwatch(watch, alarm);
   drawReasons(whys, alarm);
   drawStory(story, alarm);
@@ -91,24 +92,27 @@ function tick(alarm) {
 
 function drawReasons(node, alarm) {
   const reasons = alarm.reasons ?? [];
-  const value = (given) => (typeof given === "number" ? measure(given, alarm.uom) : (given ?? ""));
+  // A zone's reason counts devices; what each of its points measured stands in the words of its part.
+  const value = (given) => (typeof given !== "number" ? (given ?? "") : isZone(alarm) ? count(given) : measure(given, alarm.uom));
+  const beside = (reason) => (isZone(alarm) && reason.key.includes("#") ? {} : reason);
+  const limit = isZone(alarm) ? "detail.needed" : "detail.limit";
   fill(node, h("h3", "", h("b", "", t("detail.why", { class: t(`class.${alarm.cls}`) })),
     alarm.rule && h("span", "", t("detail.rule", { rule: alarm.rule, version: alarm.rule_version ?? NONE }))),
   h("ol", "reasons", reasons.length === 0
     ? h("li", "", h("span", "mark", "1"), h("span", "cut", t("detail.no_reason")), h("span", "val num", measure(alarm.value, alarm.uom)))
     : reasons.map((reason, i) => h("li", "", h("span", "mark", String(i + 1)), h("span", "words", reasonText(reason)),
-      h("span", "val num", value(reason.value), reason.limit !== null && reason.limit !== undefined && h("small", "", t("detail.limit", { limit: value(reason.limit) })))))));
+      h("span", "val num", value(beside(reason).value), typeof beside(reason).limit === "number" && h("small", "", t(limit, { limit: value(reason.limit) })))))));
 }
 
 function drawStory(node, alarm) {
   const { number } = alarm;
   const lines = [
-    [alarm.measured_at_us, alarm.point || alarm.name, t("detail.log_measured", { value: measure(alarm.value, alarm.uom) })],
+    [alarm.measured_at_us, subject(alarm), isZone(alarm) ? t("detail.log_joined") : t("detail.log_measured", { value: measure(alarm.value, alarm.uom) })],
     [alarm.detected_at_us, t("detail.detected"), t("detail.log_raised", { class: t(`class.${alarm.cls}`), rule: alarm.rule ?? NONE })],
     [alarm.recorded_at_us, t("detail.recorded"), t("detail.log_recorded", { number: number === null ? NONE : count(number) })],
     [store.state.shown.get(alarm.id), t("detail.shown"), t("detail.log_shown")],
     [alarm.acknowledged_at_us, t("detail.acknowledged"), t("detail.by", { person: alarm.acknowledged_by ?? NONE })],
-    [alarm.cleared_at_us, t("detail.cleared"), t("detail.log_cleared", { reset: measure(alarm.reset, alarm.uom) })],
+    [alarm.cleared_at_us, t("detail.cleared"), isZone(alarm) ? t("detail.log_apart") : t("detail.log_cleared", { reset: measure(alarm.reset, alarm.uom) })],
   ].filter(([us]) => us !== null && us !== undefined).sort((a, b) => b[0] - a[0]);
   fill(node, h("h3", "", h("b", "", t("detail.history")), h("span", "", t("detail.history_note"))),
     h("div", "log", lines.map(([us, who, what]) => h("div", "", h("time", { class: "num", datetime: iso(us) }, clock(us, store.nowUs())), h("span", "cut", who), h("b", "", what)))));

@@ -2,7 +2,7 @@
 // what is in view is arithmetic; at most some 60 rows exist, whatever is open.
 
 import * as act from "./act.js";
-import { GROUPS, before, colour, groupOf, isFire, isWaiting, matches, place, tags, why } from "./alarms.js";
+import { GROUPS, before, colour, groupOf, isFire, isWaiting, matches, place, subject, tags, why } from "./alarms.js";
 import { $, fill, h, icon, text } from "./dom.js";
 import * as store from "./store.js";
 import { age, clock, count, iso } from "./time.js";
@@ -202,7 +202,7 @@ function drawRow(node, alarm, chosen) {
   fill(kind, t(`class.${alarm.cls}`), isWaiting(alarm) && h("small", "", ` ${t("tag.new")}`));
   const [big, rest] = place(alarm);
   fill(where, h("b", "", big), h("span", "", rest));
-  text(pid, alarm.point || alarm.name || "");
+  text(pid, subject(alarm));
   fill(reason, tags(alarm).map(([tag, words]) => [h("span", `tag ${tag}`, words), " "]), why(alarm));
   const now = store.nowUs();
   text(old, age(now - alarm.measured_at_us));

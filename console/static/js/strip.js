@@ -1,7 +1,7 @@
 // The fire strip: one place for the newest unacknowledged fire, of fixed height, present also when empty.
 
 import * as act from "./act.js";
-import { isFire, isTest, place, placeText, tags, why } from "./alarms.js";
+import { isFire, isTest, place, placeText, subject, tags, why } from "./alarms.js";
 import { $, fill, h, icon, text } from "./dom.js";
 import * as sound from "./sound.js";
 import * as store from "./store.js";
@@ -66,7 +66,7 @@ function drawFire(fire, waiting, others) {
       h("div", "kick", h("span", "", t("class.fire")),
         h("span", "tag", lost ? t("tag.cut") : waiting.length > 1 ? t("tag.new_of", { n: 1, total: waiting.length }) : t("tag.new")),
         tags(fire).map(([kind, words]) => h("span", `tag more ${kind}`, words)),
-        h("span", "num", fire.point || fire.name)),
+        h("span", "num", subject(fire))),
       h("div", `place ${placeText(fire).length > 26 ? "long" : ""}`, big, parts.map((part) => [h("i", "", "/"), part])),
       h("div", "why cut", why(fire))),
     h("div", "watch", h("b", { class: "num", "data-since": fire.measured_at_us }, age(now - fire.measured_at_us)),
