@@ -181,7 +181,7 @@ class Writer:
         self._faults: dict[str, str] = {}
         self._state = StoreState.OK
         self._text = ""
-        self._batches = self._readings = self._retries = self._in_flight = 0
+        self._batches = self._readings = self._retries = self._in_flight = self._insisting = 0
         self._skips: asyncio.Queue[_Skip] = asyncio.Queue(1)
         self._changed = asyncio.Event()
         self._now = self._load(journal)
@@ -249,7 +249,7 @@ class Writer:
         slots = asyncio.Semaphore(IN_FLIGHT)
         before = asyncio.Event()
         before.set()
-        self._in_flight = 0
+        self._in_flight = self._insisting = 0
         async with asyncio.TaskGroup() as group:
             while True:
                 await slots.acquire()
@@ -282,7 +282,6 @@ class Writer:
         outcome = Outcome(0, [], [])
         if load.rows.count:
             outcome = await self._insist(lambda: self._store.write(load.rows), before)
-            self._tell(StoreState.OK, "")
         refused = load.rejects(outcome)
         await self._put_away(refused, before)
         await before.wait()
@@ -304,9 +303,11 @@ class Writer:
                 self._tell(StoreState.MISCONFIGURED, str(error))
                 delay_s = MISCONFIGURED_RETRY_S * self._uniform(0.9, 1.1)
             else:
-                if failed:
+                self._insisting -= failed > 0
+                if not self._insisting:  # another batch's success says nothing of what is still refused
                     self._tell(StoreState.OK, "")
                 return result
+            self._insisting += failed == 0
             failed += 1
             self._retries += 1
             if before.is_set():

@@ -318,6 +318,34 @@ async def test_misconfigured_is_told_and_data_is_held(bench: Bench) -> None:
     assert len(bench.store.rows) == 7
 
 
+async def test_a_younger_batch_that_got_in_does_not_end_the_fault_of_the_older(tmp_path: Path) -> None:
+    """As long as one batch is refused, the store is in trouble, whatever becomes of the next one."""
+
+    class Stubborn(FakeStore):
+        """Refuses the oldest readings ten times, and notes what the writer said of it each time."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.said: list[StoreState] = []
+
+        async def write(self, rows: Rows) -> Outcome:
+            if int(rows.at_us.min()) == NOW_US and len(self.said) < 10:
+                self.said.append(writer.statistics().state)
+                raise StoreMisconfigured("401 unauthorized")
+            return await super().write(rows)
+
+    store = Stubborn()
+    bench = Bench(tmp_path, store)
+    for i in range(80):
+        bench.journal.add_readings(500, at=i * 1000)
+    writer = bench.writer()
+    async with running(writer):
+        await drained(bench, writer)
+    assert store.calls >= 2
+    assert store.said == [StoreState.OK] + [StoreState.MISCONFIGURED] * 9
+    assert writer.statistics().state is StoreState.OK
+
+
 async def test_refused_readings_are_dead_lettered_by_entry(bench: Bench) -> None:
     """Readings the store will never take are one letter for each entry, in the store's words."""
     for i in range(5):
