@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -22,7 +22,7 @@ from alerting.detect.device import DeviceEvent
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import KEEP, Cursor, Snapshots
-from fengsui.batch import Batch
+from fengsui.batch import Batch, GatewayEvent
 from fengsui.model import Lane, Point
 from fengsui.viewer import Viewer
 
@@ -30,6 +30,15 @@ SNAPSHOT_EVERY_S = 60.0
 TICK_S = 0.25
 
 log = structlog.get_logger()
+
+
+def of_devices(events: Iterable[GatewayEvent]) -> list[DeviceEvent]:
+    """Events of registered points, as detection takes them."""
+    return [
+        DeviceEvent(event.point.index, event.event, event.received_at_us, event.age_ms * 1000)
+        for event in events
+        if event.point is not None
+    ]
 
 
 class Points(Protocol):
@@ -151,11 +160,7 @@ class Watch:
         verdicts = self.engine.update(
             batch.point, batch.at_us, batch.value, batch.quality, batch.received_at_us, batch.age_us,
             now_s=None if known else now_s,
-            events=[
-                DeviceEvent(event.point.index, event.event, event.received_at_us, event.age_ms * 1000)
-                for event in batch.events
-                if event.point is not None
-            ],
+            events=of_devices(batch.events),
         )  # fmt: skip
         if known:
             return

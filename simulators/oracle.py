@@ -57,7 +57,7 @@ def check_rules(script: Script, rules: RuleSet) -> None:
         SourceError: Says the line.
     """
     names = {rule.name for rule in rules.about_readings()} | {rule.name for rule in rules.silence}
-    names.add(rules.offline.name)
+    names |= {rule.name for rule in rules.coincidence} | {rules.offline.name}
     for i, expect in enumerate(script.scenario.expect):
         if expect.rule and ":" not in expect.rule and expect.rule not in names:
             raise script.source.refuse(
@@ -119,6 +119,9 @@ def _counts_against(script: Script, never: Never, each: Told) -> bool:
 def _is_at(script: Script, where: str, alarm: Alarm) -> bool:
     if where == GATEWAY:
         return not alarm.name
+    if alarm.points:  # of a zone: it is where all of its points are
+        within = {script.site.points[index].id for index in script.site.within[where]}
+        return within.issuperset(p.id for p in script.site.points if p.zone == alarm.zone)
     return any(script.site.points[index].id == alarm.point for index in script.site.within[where])
 
 
@@ -129,5 +132,7 @@ def _is_by(rule: str, alarm: Alarm) -> bool:
 def _said(each: Told) -> str:
     alarm, actor = each.change.alarm, each.change.actor.partition("@")[0]
     by = alarm.rule if actor == alarm.gateway else actor
-    value = "" if alarm.value is None or by != alarm.rule else f" ({alarm.value:.4g} {alarm.uom})"
+    value = (
+        "" if alarm.value is None or by != alarm.rule else f" ({f'{alarm.value:.4g} {alarm.uom}'.strip()})"
+    )
     return f"{alarm.cls} at {alarm.name or GATEWAY} by {by}{value} at {each.at_s:g} s"

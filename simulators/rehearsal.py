@@ -16,6 +16,7 @@ import numpy as np
 from alerting.alarms.book import Book, Change
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
+from alerting.watch import of_devices
 from fengsui.batch import GatewayEvent
 from fengsui.model import Event, Quality
 from gateway.uplink import HEARTBEAT_S
@@ -76,16 +77,16 @@ def rehearse(script: Script, rules: RuleSet, seed: int, progress: Callable[[floa
         was_cut = cut
         rows = slice(first, end)
         received_us = np.full(end - first, now_us, np.int64)
-        verdicts = engine.update(
-            delivery.point[rows], at_us[rows], delivery.value[rows], quality[rows], received_us, age_us[rows],
-            now_s=now_s,
-        )  # fmt: skip
         arrived = [item for item in events if item[1] <= now_s]
         events = events[len(arrived) :]
         said = [
             GatewayEvent(GATEWAY, _dated(event), points[_index(script, event)], now_us, _ms(now - sent))
             for sent, now, event in arrived
         ]
+        verdicts = engine.update(
+            delivery.point[rows], at_us[rows], delivery.value[rows], quality[rows], received_us, age_us[rows],
+            now_s=now_s, events=of_devices(said),
+        )  # fmt: skip
         for _ in said:
             engine.gateway_heard(GATEWAY, now_s=now_s)
         changes = book.apply(verdicts, said, now_us=now_us, now_s=now_s)

@@ -66,4 +66,5 @@ async def test_a_fire_played_live_is_a_test_alarm_of_the_core(tmp_path: Path) ->
     assert {(alarm.point, alarm.test) for alarm in fires} == {
         ("gw-1.heat-302", True),
         ("gw-1.smoke-302", True),
+        ("/scenarios/dorm/dorm-3", True),
     }
