@@ -63,6 +63,7 @@ async def measure_all(names: list[str], scale: float) -> dict[str, Any]:
     begun = datetime.now(UTC)
     rows: list[Row] = []
     details: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
     for name in names:
         gc.collect()
         gc.freeze()  # the collector must not stop who measures
@@ -74,6 +75,7 @@ async def measure_all(names: list[str], scale: float) -> dict[str, Any]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         rows += result.rows
+        tables |= result.tables
         took_s = round(time.monotonic() - begun_s, 1)
         details[name] = {"took_s": took_s, "load_before": round(load, 2), **result.details}
     return {
@@ -82,6 +84,7 @@ async def measure_all(names: list[str], scale: float) -> dict[str, Any]:
         "scale": scale,
         "machine": machine(),
         **by_key(rows),
+        **tables,
         "rows": [row.as_json() for row in rows],
         "details": details,
     }

@@ -113,10 +113,12 @@ class Result:
     """What one measurement found.
 
     ``details`` is for the page and the curious: CPU of each process, samples of latencies, yardsticks.
+    ``tables`` stand in ``latest.json`` beside the rows, by their keys: one figure at several sizes.
     """
 
     rows: Sequence[Row]
     details: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def by_key(rows: Sequence[Row]) -> dict[str, Any]:

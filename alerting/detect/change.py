@@ -44,7 +44,7 @@ _UNCERTAIN = 2.0
 
 
 class _Seen(NamedTuple):
-    """What a reading finds; arrays of shape (n,), in order of turns.
+    """What the readings of a turn find; arrays of shape (m,).
 
     Attributes:
         excess: The larger sum, scales; NaN = still learning.
@@ -98,29 +98,28 @@ class Changes(Runs):
         if not len(turns.points):
             return []
         seen = self._advance(slot, turns, number)
-        if self._is_calm(slot, turns.points, seen.over):
+        if self._is_calm(slot, turns.points, [turn.over for turn in seen]):
             return []
-        excess, over = turns.spread(seen.excess), turns.spread(seen.over)
+        excess = turns.spread([turn.excess for turn in seen])
         limit = self._limit[self._rule[slot][series.readings.point]]
 
         def under(rows: Rows) -> Bools:
             low: Bools = excess[rows] < limit[rows] / 2
             return low
 
-        changes = self._changes(slot, series, over, under)
+        changes = self._changes(slot, series, excess >= limit, under)
         if not changes:
             return []
-        numbers = turns.spread(seen.step), turns.spread(seen.usual), turns.spread(seen.off_s)
-        return self._crossings(slot, series.readings, changes, *numbers)
+        step, usual = turns.spread([turn.step for turn in seen]), turns.spread([turn.usual for turn in seen])
+        off_s = turns.spread([turn.off_s for turn in seen])
+        return self._crossings(slot, series.readings, changes, step, usual, off_s)
 
-    def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> _Seen:
-        """Carry steps, sums and what is learned on."""
+    def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> list[_Seen]:
+        """Carry steps, sums and what is learned on; what is seen at each turn."""
         step_s, gap_s = self._step_s[number], self._gap_us[number] / 1e6
         limit, learn = self._limit[number], self._learn[number]
         course = fetch(self._course[slot], turns.points)
-        count = len(turns.value)
-        excess, step, usual, off_s = np.empty((4, count))
-        over = np.empty(count, np.bool_)
+        seen = []
         for span in turns.spans:
             value, now_s = turns.value[span], turns.at_s[span]
             m = len(value)
@@ -128,10 +127,10 @@ class Changes(Runs):
             cut = turns.unknown[span] | (turns.dt_s[span] > gap_s[:m])
             another = np.floor(now_s / step_s[:m]) != np.floor(turns.before_s[span] / step_s[:m])
             ends = another & ~cut & (held > 0)
-            ended = value
+            step = value
             if ends.any():
-                ended = np.where(ends, total / np.maximum(held, 1.0), value)
-                self._close(number[:m], ended, course[2:, :m], now_s, ends)
+                step = np.where(ends, total / np.maximum(held, 1.0), value)
+                self._close(number[:m], step, course[2:, :m], now_s, ends)
             begins = another | cut
             total[:] = np.where(begins, value, total + value)
             held[:] = np.where(begins, 1.0, held + 1)
@@ -140,11 +139,10 @@ class Changes(Runs):
                 lapsed = cut & (np.maximum(up, down) < limit[:m])
                 up[lapsed] = down[lapsed] = 0.0
                 np.minimum(since_s, now_s, out=since_s)
-            excess[span] = np.where(steps >= learn[:m], np.maximum(up, down), np.nan)
-            over[span] = excess[span] >= limit[:m]
-            step[span], usual[span], off_s[span] = ended, mean, now_s - since_s
+            excess = np.where(steps >= learn[:m], np.maximum(up, down), np.nan)
+            seen.append(_Seen(excess, step, mean.copy(), now_s - since_s, excess >= limit[:m]))
         store(self._course[slot], turns.points, course)
-        return _Seen(excess, step, usual, off_s, over)
+        return seen
 
     def _close(
         self, number: NDArray[np.int16], step: Floats, course: Floats, now_s: Floats, ends: Bools
@@ -160,9 +158,9 @@ class Changes(Runs):
             z = np.minimum(np.maximum(off / scale, -MOST_SCALES), MOST_SCALES)
             allowance = self._allowance[number]
             # Twice the limit is as far as a sum goes, so that it comes back in time.
-            for sums, push in ((up, z), (down, -z)):
-                pushed = np.minimum(np.maximum(sums + push - allowance, 0.0), 2 * limit)
-                sums[:] = np.where(judged, pushed, sums)
+            sums = course[3:5]
+            pushed = np.minimum(np.maximum(sums + np.stack([z, -z]) - allowance, 0.0), 2 * limit)
+            sums[:] = np.where(judged, pushed, sums)
         excess = np.maximum(up, down)
         since_s[:] = np.where(ends & (excess <= 0), now_s, since_s)
         teaches = ends & (excess < limit / 2)

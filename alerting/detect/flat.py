@@ -17,6 +17,7 @@ longer than ``factor`` times the calmest of its first day.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,20 @@ from fengsui.model import Point
 _LAST, _SINCE_S, _LONGEST_S, _BEGUN_S, _CHANGES, _WHOLE = range(6)
 """Columns of the state: last value, since when it is the same, longest ordinary stretch, since when it is
 learned, changes seen, and whether this stretch began with a change (1) or out of a gap (0)."""
+
+
+class _Seen(NamedTuple):
+    """What the readings of a turn find; arrays of shape (m,).
+
+    Attributes:
+        same_s: How long the value is the same.
+        limit_s: After how long that is stuck; infinite = still learning.
+        whole: The stretch began with a change that was seen.
+    """
+
+    same_s: Floats
+    limit_s: Floats
+    whole: Bools
 
 
 class Flats(Runs):
@@ -76,21 +91,22 @@ class Flats(Runs):
         turns = series.turns
         if not len(turns.points):
             return []
-        same_s, limit_s, whole = self._advance(slot, turns, number)
+        seen = self._advance(slot, turns, number)
         readings = series.readings
+        if self._low is None and self._is_calm(
+            slot, turns.points, [turn.same_s >= turn.limit_s for turn in seen]
+        ):
+            return []
+        same_s, whole = (
+            turns.spread([turn.same_s for turn in seen]),
+            turns.spread([turn.whole for turn in seen]),
+        )
+        limit_s = turns.spread([turn.limit_s for turn in seen])
         if self._low is not None and self._high is not None:
             value, low, high = readings.value, self._low[readings.point], self._high[readings.point]
             rail_s = self._rail_s[self._rule[slot][readings.point]]
-            ended = (value <= low) | (value >= high)
-            same_s, whole, limit_s = turns.spread(same_s), turns.spread(whole), turns.spread(limit_s)
-            limit_s = np.where(ended, np.minimum(rail_s, limit_s), limit_s)
-            over = same_s >= limit_s
-        else:
-            over = same_s >= limit_s
-            if self._is_calm(slot, turns.points, over):
-                return []
-            same_s, whole, limit_s = turns.spread(same_s), turns.spread(whole), turns.spread(limit_s)
-            over = turns.spread(over)
+            limit_s = np.where((value <= low) | (value >= high), np.minimum(rail_s, limit_s), limit_s)
+        over = same_s >= limit_s
 
         def under(rows: Rows) -> Bools:
             moves: Bools = whole[rows] & ~over[rows]
@@ -99,36 +115,30 @@ class Flats(Runs):
         changes = self._changes(slot, series, over, under)
         return self._crossings(slot, readings, changes, same_s, limit_s, same_s)
 
-    def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> tuple[Floats, Floats, Bools]:
-        """Carry the stretches on.
-
-        Returns:
-            Per reading, in order of turns, how long the value is the same, after how long that is stuck
-            (infinite = still learning), and whether the stretch began with a change that was seen.
-        """
+    def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> list[_Seen]:
+        """Carry the stretches on; what is seen at each turn."""
         least_s, factor = self._for_s[number], self._factor[number]
         learn_s, min_changes = self._learn_s[number], self._min_changes[number]
         gap_s = self._gap_us[number] / 1e6
-        same_s, limit_s = np.empty(len(turns.value)), np.empty(len(turns.value))
-        whole = np.empty(len(same_s), np.bool_)
+        seen = []
         columns = fetch(self._same[slot], turns.points)
         for span in turns.spans:
             value, now_s = turns.value[span], turns.at_s[span]
             m = len(value)
-            torn = turns.broken[span] | turns.unknown[span] | (turns.dt_s[span] > gap_s[:m])
-            last, since, longest, begun, changes, seen = columns[:, :m]
+            torn = turns.broken[span] | (turns.dt_s[span] > gap_s[:m])
+            last, since, longest, begun, changes, whole = columns[:, :m]
             np.minimum(begun, now_s, out=begun)
             moved = (value != last) & ~torn
             learned = (changes >= min_changes[:m]) & (now_s - begun >= learn_s[:m])
             bound = np.where(learned, np.maximum(least_s[:m], factor[:m] * longest), np.inf)
             stretch = now_s - since
-            ordinary = moved & (stretch < bound) & (seen > 0)
+            ordinary = moved & (stretch < bound) & (whole > 0)
             longest[:] = np.where(ordinary, np.maximum(longest, stretch), longest)
             changes += moved
             begins = moved | torn
             since[:] = np.where(begins, now_s, since)
-            seen[:] = np.where(begins, moved, seen)
+            whole[:] = np.where(begins, moved, whole)
             last[:] = value
-            same_s[span], whole[span], limit_s[span] = now_s - since, seen > 0, bound
+            seen.append(_Seen(now_s - since, bound, whole > 0))
         store(self._same[slot], turns.points, columns)
-        return same_s, limit_s, whole
+        return seen

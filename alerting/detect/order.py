@@ -112,7 +112,7 @@ class Turns:
         before_s: The reading before it of the same point; meaningless where ``unknown``.
         dt_s: Since then; 0 where ``unknown``.
         unknown: There is none to compare with.
-        broken: See ``Series``.
+        broken: See ``Series``; or it is ``unknown``.
     """
 
     def __init__(self, series: Series, rows: Rows | None, points: Rows, counts: Sequence[int]) -> None:
@@ -123,6 +123,7 @@ class Turns:
             at_us, before_us = at_us[rows], before_us[rows]
             self.value, self.broken = self.value[rows], self.broken[rows]
         self.unknown = before_us == NEVER
+        self.broken = self.broken | self.unknown
         self.at_s = at_us / 1e6
         self.before_s = before_us / 1e6
         self.dt_s = np.where(self.unknown, 0.0, (at_us - before_us) / 1e6)
@@ -130,10 +131,11 @@ class Turns:
         self.spans = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
         self._rows = rows
 
-    def spread(self, column: NDArray[ScalarT]) -> NDArray[ScalarT]:
-        """A column in the order of the series."""
+    def spread(self, parts: Sequence[NDArray[ScalarT]]) -> NDArray[ScalarT]:
+        """A column, given turn by turn, in the order of the series."""
         if self._rows is None:
-            return column
+            return parts[0]
+        column = np.concatenate(parts)
         ordered = np.empty_like(column)
         ordered[self._rows] = column
         return ordered

@@ -26,6 +26,7 @@ Delay and false alarms of the shipped rules, measured on recordings: ``docs/dete
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,22 @@ _AMBIENT = 0
 since when it is ahead (while learning: since when it is learned from)."""
 _READY = 100
 """``_learned`` of a rule that has seen enough readings to speak."""
+
+
+class _Seen(NamedTuple):
+    """What the readings of a turn find; arrays of shape (m,).
+
+    Attributes:
+        ahead: How far the value is ahead of its surroundings; NaN = still learning.
+        off_s: For how long.
+        over: It is so by the limit.
+        ripe: And has not got there in one step without going on rising.
+    """
+
+    ahead: Floats
+    off_s: Floats
+    over: Bools
+    ripe: Bools
 
 
 class Rates(Runs):
@@ -79,37 +96,30 @@ class Rates(Runs):
         turns = series.turns
         if not len(turns.points):
             return []
-        ahead, off_s, over, stepped = self._advance(slot, turns, number)
-        if self._is_calm(slot, turns.points, over):
+        seen = self._advance(slot, turns, number)
+        if self._is_calm(slot, turns.points, [turn.over for turn in seen]):
             return []
-        ahead, over = turns.spread(ahead), turns.spread(over)
+        ahead, over = turns.spread([turn.ahead for turn in seen]), turns.spread([turn.over for turn in seen])
+        ripe = turns.spread([turn.ripe for turn in seen])
         point = series.readings.point
 
         def under(rows: Rows) -> Bools:
             low: Bools = ahead[rows] < self._reset[self._rule[slot][point[rows]]]
             return low
 
-        changes = self._changes(slot, series, over, under, ~turns.spread(stepped))
+        changes = self._changes(slot, series, over, under, ripe)
         if not changes:
             return []
-        least = self._rise[self._rule[slot][point]]
-        return self._crossings(slot, series.readings, changes, ahead, least, turns.spread(off_s))
+        least, off_s = self._rise[self._rule[slot][point]], turns.spread([turn.off_s for turn in seen])
+        return self._crossings(slot, series.readings, changes, ahead, least, off_s)
 
-    def _advance(
-        self, slot: int, turns: Turns, number: NDArray[np.int16]
-    ) -> tuple[Floats, Floats, Bools, Bools]:
-        """Carry the surroundings on.
-
-        Returns:
-            Per reading, in order of turns, how far it is ahead of them (NaN = still learning), for how long,
-            whether that is the limit, and whether it got there in one step and has not gone on rising.
-        """
+    def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> list[_Seen]:
+        """Carry the surroundings on; what is seen at each turn."""
         up_per_s, down_per_s, least = self._up_per_s[number], self._down_per_s[number], self._rise[number]
         sign, gap_s = self._sign[number], self._gap_us[number] / 1e6
         course = fetch(self._course[slot], turns.points)
         learned = self._learned[slot].take(turns.points)
-        rise, begun_s = np.empty(len(turns.value)), np.empty(len(turns.value))
-        over, stepped = np.zeros(len(rise), np.bool_), np.zeros(len(rise), np.bool_)
+        seen = []
         for span in turns.spans:
             now_s, dt_s = turns.at_s[span], turns.dt_s[span]
             m = len(now_s)
@@ -118,7 +128,7 @@ class Rates(Runs):
             caught_up = np.maximum(value, ambient - down_per_s[:m] * dt_s)
             follow = np.minimum(caught_up, ambient + up_per_s[:m] * dt_s)
             ahead = value - follow
-            fresh = turns.broken[span] | turns.unknown[span] | (dt_s > gap_s[:m])
+            fresh = turns.broken[span] | (dt_s > gap_s[:m])
             learning = np.flatnonzero(fresh | (learned[:m] != _READY))
             if len(learning):
                 rule, begins = self._rule[slot][turns.points[learning]], fresh[learning]
@@ -128,18 +138,19 @@ class Rates(Runs):
                 follow[learning] = np.where(turns.unknown[span], value, caught_up)[learning]
                 ahead[learning] = np.nan
                 beyond[learning] = -np.inf
-            far = ahead >= least[:m]
-            if far.any():
-                step = far & (value - last >= least[:m]) & (last - ambient < least[:m])
+            over = ahead >= least[:m]
+            ripe = over
+            if over.any():
+                step = over & (value - last >= least[:m]) & (last - ambient < least[:m])
                 goal = np.where(step, value + least[:m] / 4, beyond)
                 beyond[:] = np.where(value >= goal, -np.inf, goal)
-                stepped[span] = far & (beyond > -np.inf)
+                ripe = over & (beyond == -np.inf)
             begun[:] = np.where(ahead <= 0, now_s, begun)
             ambient[:], last[:] = follow, value
-            rise[span], begun_s[span], over[span] = ahead, begun, far
+            seen.append(_Seen(ahead, now_s - begun, over, ripe))
         store(self._course[slot], turns.points, course)
         self._learned[slot][turns.points] = learned
-        return rise, turns.at_s - begun_s, over, stepped
+        return seen
 
     def _learn(
         self, rule: NDArray[np.int16], learned: NDArray[np.int8], begun_s: Floats, now_s: Floats

@@ -54,9 +54,9 @@ class Runs(Slots):
         if slot is not None:
             self._state[slot, point] |= ACTIVE
 
-    def _is_calm(self, slot: int, points: Rows, over: Bools) -> bool:
-        """Nothing is beyond a limit now, and nothing is going on at any of ``points``."""
-        return not over.any() and not self._state[slot].take(points).any()
+    def _is_calm(self, slot: int, points: Rows, over: Sequence[Bools]) -> bool:
+        """Nothing is beyond a limit in any of these arrays, and nothing is going on at any of ``points``."""
+        return not any(some.any() for some in over) and not self._state[slot].take(points).any()
 
     def _changes(
         self,

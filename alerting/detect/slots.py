@@ -97,7 +97,7 @@ class Slots:
         if len(number) and number.min() < 0:
             series = series.take(rule[series.readings.point] >= 0)
             number = rule.take(series.turns.points)
-        return series, number[:1] if len(number) and (number == number[0]).all() else number
+        return series, shared(number)
 
     def slot_of(self, rule: str, point: int) -> int | None:
         """The slot in which ``rule`` judges ``point``; None = it does not."""
@@ -135,6 +135,11 @@ class Slots:
     def _array(self, name: str) -> NDArray[Any]:
         array: NDArray[Any] = getattr(self, name)
         return array
+
+
+def shared(number: NDArray[np.int16]) -> NDArray[np.int16]:
+    """A single number where all are the same, so that a parameter of the rule is one number, too."""
+    return number[:1] if len(number) and (number == number[0]).all() else number
 
 
 def fetch(table: Floats, points: Rows) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from alerting.detect.order import Bools, Readings, Rows, Series
 from alerting.detect.rules import Threshold
 from alerting.detect.runs import Runs, Turned
-from alerting.detect.slots import Crossing
+from alerting.detect.slots import Crossing, shared
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point, Quality
 
@@ -47,8 +47,9 @@ class Thresholds(Runs):
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point."""
         readings = series.readings
-        rule = self._rule[slot][readings.point]
-        value = readings.value * self._sign[rule]
+        rule = self._rule[slot].take(readings.point)
+        number = shared(rule)
+        value = readings.value * self._sign[number]
 
         def under(rows: Rows) -> Bools:
             # A value beyond what the sensor can measure may raise an alarm; it never proves that all is well.
@@ -56,7 +57,7 @@ class Thresholds(Runs):
             normal: Bools = (value[rows] < self._reset[rule[rows]]) & measured
             return normal
 
-        changes = self._changes(slot, series, value >= self._limit[rule], under)
+        changes = self._changes(slot, series, value >= self._limit[number], under)
         return self._found(slot, readings, rule, changes) if changes else []
 
     def _found(
