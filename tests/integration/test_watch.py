@@ -347,6 +347,31 @@ async def test_a_point_accepted_while_running_is_judged(folder: Path) -> None:
         assert [a.point for a in one.alarms] == [f"p{POINTS}"]
 
 
+async def test_a_registry_in_motion_is_followed_once_a_second_or_for_a_new_point(folder: Path) -> None:
+    """Registering one point after another must not make detection anew for each of them."""
+    async with core(folder) as one:
+        follow, followed = one.watch.engine.follow, []
+
+        def counted(points: Sequence[Point], *, now_s: float) -> None:
+            followed.append(len(points))
+            follow(points, now_s=now_s)
+
+        one.watch.engine.follow = counted  # type: ignore[method-assign]
+        for n in range(1, 6):
+            one.registry.points = [point(i) for i in range(POINTS + n)]
+            one.registry.generation += 1
+            one.watch.advance()
+        assert followed == [POINTS + 1]
+        await one.take([batch(1, [Sample(POINTS + 4, T0_US, 60.0)])])
+        assert followed == [POINTS + 1, POINTS + 5]
+        assert [a.point for a in one.alarms] == [f"p{POINTS + 4}"]
+        one.registry.generation += 1
+        one.watch.advance()
+        one.now_s += 1.0
+        one.watch.advance()
+        assert followed == [POINTS + 1, POINTS + 5, POINTS + 5]
+
+
 async def test_an_unregistered_fire_event(folder: Path) -> None:
     """It goes the same way as any other alarm."""
     heard = GatewayEvent("gw-9", Event(point="x", at=T0_US, what=What.FIRE), None, T0_US, 0)
