@@ -36,15 +36,14 @@ from ingest.feed import Feed
 from ingest.gateways import Gateways
 from ingest.intake import Intake, Unnumbered
 from ingest.registry import Registry, RegistryUnavailable
-from ingest.store.base import SeriesStore
-from ingest.store.embedded import EmbeddedStore
 from ingest.writer import STORE_DOWN, Writer
 from server.answers import Answers
-from server.config import Embedded, Settings
+from server.config import Settings
 from server.faults import Faults
 from server.latest import LatestReadings
 from server.local import Local, Refused
 from server.migrations import upgrade
+from server.series import open_store
 
 STATUS_EVERY_S = 1.0
 KEEP_EVERY_S = 5.0
@@ -81,7 +80,7 @@ class Core:
         folder = settings.folder
         self.decoder = Decoder(registry)
         self.deadletter = DeadLetter(folder / "deadletter.db")
-        self.store = _make_store(settings, registry)
+        self.store = open_store(settings.store, registry)
         self.feed = Feed(journal, self.decoder, self._first_seen)
         self.writer = Writer(
             journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
@@ -431,23 +430,3 @@ def _load_rules(settings: Settings) -> RuleSet:
         return parse_rules(settings.rules.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(settings.rules, str(error)) from error
-
-
-def _make_store(settings: Settings, registry: Registry) -> SeriesStore:
-    match settings.store:
-        case Embedded(folder=folder, retention_days=days):
-            return EmbeddedStore(folder, retention_days=days)
-        case store:
-            from ingest.store.influx import InfluxStore  # its client takes a third of a start to import
-
-            return InfluxStore(
-                registry,
-                url=store.url,
-                version=store.version,
-                database=store.database,
-                org=store.org,
-                username=store.username,
-                secret=store.secret.reveal() if store.secret else "",
-                timeout_s=store.timeout_s,
-                tls=store.tls,
-            )
