@@ -139,7 +139,7 @@ class History(Protocol):
 
         Raises:
             PointHidden: the viewer does not see the point's unit.
-            StoreUnavailable, StoreMisconfigured: as for ``SeriesStore.write``.
+            StoreUnavailable, StoreMisconfigured: as for ``Writable.write``.
         """
 
     def read(self, viewer: Viewer, points: Sequence[Point], from_us: int, to_us: int) -> AsyncIterator[Rows]:
@@ -156,11 +156,12 @@ class History(Protocol):
         """Let go of files and connections."""
 
 
-class SeriesStore(History, Protocol):
-    """A place for readings; one writer calls ``write``, anybody with a viewer reads."""
+class Writable(Protocol):
+    """The part of a store that takes readings; one process writes."""
 
-    kind: str
-    """``influx`` or ``embedded``, as the status shows it."""
+    @property
+    def faults(self) -> Sequence[str]:
+        """What a person must be told about this store, one sentence each."""
 
     async def write(self, rows: Rows) -> Outcome:
         """Store rows; when this returns they are durable. Safe to repeat: a known stamp is overwritten.
@@ -169,6 +170,13 @@ class SeriesStore(History, Protocol):
             StoreUnavailable: nothing is certain; repeat the same rows.
             StoreMisconfigured: the same, but only a person can help.
         """
+
+
+class SeriesStore(History, Writable, Protocol):
+    """A place for readings."""
+
+    kind: str
+    """``influx`` or ``embedded``, as the status shows it."""
 
     async def count(self, point: Point | None) -> int:
         """How many readings are stored, of one point or (None) of all; for the ledger, not for people."""

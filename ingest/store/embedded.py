@@ -244,7 +244,7 @@ class EmbeddedStore(EmbeddedHistory):
                 self._within(ODD, self._learn_odd_days)
 
     async def write(self, rows: Rows) -> Outcome:
-        """Store rows, one transaction per day; see ``SeriesStore.write``.
+        """Store rows, one transaction per day; see ``Writable.write``.
 
         After an error some days may be stored: the same rows sent again are then counted as duplicates.
         """

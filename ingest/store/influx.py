@@ -165,7 +165,7 @@ class InfluxStore:
         return []
 
     async def write(self, rows: Rows) -> Outcome:
-        """Store rows; see ``SeriesStore.write``. InfluxDB cannot tell a duplicate: it overwrites."""
+        """Store rows; see ``Writable.write``. InfluxDB cannot tell a duplicate: it overwrites."""
         await self._prepare()
         refused = self._lines.refuse(rows)
         part = np.arange(rows.count, dtype=np.intp)
