@@ -51,6 +51,13 @@ class Span(NamedTuple):
     zone: tzinfo = UTC
     """Whose days alarms are counted by."""
 
+    @property
+    def offset_s(self) -> int:
+        """Of the zone from UTC, at the begin."""
+        offset = _moment(self.from_us, self.zone).utcoffset()
+        assert offset is not None
+        return round(offset.total_seconds())
+
     def day(self, at_us: int) -> str:
         """ISO date of a moment."""
         return _moment(at_us, self.zone).date().isoformat()
@@ -148,6 +155,7 @@ class Backtest:
             warm_us=span.warm_us,
             from_us=span.from_us,
             to_us=span.to_us,
+            offset_s=span.offset_s,
             days=span.days(),
             points=len(self._points),
             readings=self._readings,

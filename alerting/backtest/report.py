@@ -155,6 +155,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """... from here on alarms were counted, ..."""
     to_us: int
     """... until before this."""
+    offset_s: int
+    """Of the days' time zone from UTC, at ``from_us``."""
     days: tuple[str, ...]
     """Every day of the span, with alarms or without."""
     points: int
