@@ -38,6 +38,8 @@ from ingest.intake import Intake, Unnumbered
 from ingest.registry import Registry, RegistryUnavailable
 from ingest.writer import STORE_DOWN, Writer
 from server.answers import Answers
+from server.backtest import Kept, text_in_force
+from server.backtests import Backtests
 from server.config import Settings
 from server.faults import Faults
 from server.latest import LatestReadings
@@ -85,6 +87,7 @@ class Core:
         self.writer = Writer(
             journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
         )
+        self.backtests = Backtests(Kept(settings.store, settings.database_url, text_in_force(settings.rules)))
         self.local = Local(settings.socket, Answers(self).answer)
         self.watch = Watch(
             rules,
@@ -145,6 +148,7 @@ class Core:
                     tasks.create_task(self._keep_house(), name="core.house"),
                     tasks.create_task(self._follow_registry(), name="core.registry"),
                     tasks.create_task(self._replay(), name="core.replay"),
+                    tasks.create_task(self.backtests.run(), name="core.backtests"),
                     tasks.create_task(self.beats.feed_watchdog(), name="core.watchdog"),
                 ]
                 await stop.wait()

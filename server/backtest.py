@@ -46,8 +46,8 @@ class Kept(msgspec.Struct, frozen=True):
 
     store: Embedded | Influx
     database_url: str
-    rules: Path | None
-    """Rule file; None: the rules that Fengsui ships."""
+    in_force: str
+    """Text of the rules that the core judges by, as it read them."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,7 +132,7 @@ async def backtest(
     database = connect(kept.database_url)
     try:
         registry = await Registry.open(database)
-        ready = prepare(registry.points, viewer, question, text_in_force(kept.rules), bounds)
+        ready = prepare(registry.points, viewer, question, kept.in_force, bounds)
         span = ready.span
         history = open_history(kept.store, registry)
         try:
@@ -180,7 +180,7 @@ def span_of(question: Question, bounds: Bounds) -> Span:
 
 
 def text_in_force(file: Path | None) -> str:
-    """The rules that the core judges by, as text.
+    """A rule file's text; without one, of the rules that Fengsui ships.
 
     Raises:
         BacktestRefused: the file cannot be read.

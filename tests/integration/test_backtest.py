@@ -23,6 +23,7 @@ from server.backtest import (
     Progress,
     Question,
     backtest,
+    text_in_force,
 )
 from server.config import Settings
 from tests.past import DAY_US, DRAFT, FROM_US, fill, register, settings_file, weeks
@@ -44,7 +45,7 @@ def question(**changes: object) -> Question:
 def kept(file: Path) -> Kept:
     """Where a core's past is."""
     core = settings.load(file, Settings)
-    return Kept(core.store, core.database_url, core.rules)
+    return Kept(core.store, core.database_url, text_in_force(core.rules))
 
 
 async def ask(file: Path, viewer: Viewer = ENGINEER, bounds: Bounds = SHELL, **changes: object) -> Report:
