@@ -30,6 +30,8 @@ class Action(StrEnum):
     READ_DEAD_LETTERS = "read_dead_letters"
     REPLAY_DEAD_LETTERS = "replay_dead_letters"
     SIMULATE = "simulate"
+    BACKTEST = "backtest"
+    """Read the rules in force, and hold a draft against the past."""
     ADMINISTER = "administer"
     """People, roles, sessions."""
 
@@ -42,6 +44,7 @@ _MAY: dict[Action, frozenset[Role]] = {
     Action.READ_DEAD_LETTERS: frozenset({Role.ENGINEER, Role.ADMIN}),
     Action.REPLAY_DEAD_LETTERS: frozenset({Role.ENGINEER, Role.ADMIN}),
     Action.SIMULATE: frozenset({Role.OFFICER, Role.ENGINEER}),
+    Action.BACKTEST: frozenset({Role.ENGINEER, Role.ADMIN}),
     Action.ADMINISTER: frozenset({Role.ADMIN}),
 }
 

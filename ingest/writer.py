@@ -29,9 +29,9 @@ from ingest.decode import Decoded, Reject
 from ingest.store.base import (
     Outcome,
     Rows,
-    SeriesStore,
     StoreMisconfigured,
     StoreUnavailable,
+    Writable,
 )
 
 REFUSED_BY_STORE = "store_refused"
@@ -163,7 +163,7 @@ class Writer:
         self,
         journal: Journal,
         read: Read,
-        store: SeriesStore,
+        store: Writable,
         bury: Bury,
         cursor_file: Path,
         *,

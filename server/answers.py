@@ -18,9 +18,12 @@ from ingest.intake import Intake
 from ingest.inventory import RowsRefused
 from ingest.registry import Registry, RegistryForbidden, RegistryUnavailable
 from ingest.store.base import PointHidden, SeriesStore, StoreError
+from server.backtest import BacktestRefused, Question
+from server.backtests import Backtests
 from server.config import Settings
 from server.latest import LatestReadings
-from server.local import Question, Refused
+from server.local import Question as Asking
+from server.local import Refused
 
 MAX_POINTS = 1_000
 MAX_HISTORY = 5_000
@@ -66,6 +69,10 @@ class _StartFire(msgspec.Struct, forbid_unknown_fields=True):
     building: str | None = None
 
 
+class _Ticket(msgspec.Struct, forbid_unknown_fields=True):
+    ticket: str
+
+
 class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
@@ -80,6 +87,7 @@ class Asked(Protocol):
     latest: LatestReadings
     deadletter: DeadLetter
     intake: Intake
+    backtests: Backtests
 
     def status(self, viewer: Viewer) -> dict[str, Any]:
         """What is shown of the core."""
@@ -110,9 +118,13 @@ class Answers:
             "accept": (Action.REGISTER, _Accept, self._accept),
             "deadletters": (Action.READ_DEAD_LETTERS, _Letters, self._deadletters),
             "start_fire": (Action.SIMULATE, _StartFire, self._start_fire),
+            "rules": (Action.BACKTEST, _Nothing, self._rules),
+            "start_backtest": (Action.BACKTEST, Question, self._start_backtest),
+            "look_backtest": (Action.BACKTEST, _Ticket, self._look_backtest),
+            "cancel_backtest": (Action.BACKTEST, _Ticket, self._cancel_backtest),
         }
 
-    async def answer(self, question: Question) -> Any:
+    async def answer(self, question: Asking) -> Any:
         """The answer to a question.
 
         Raises:
@@ -134,7 +146,7 @@ class Answers:
             raise Refused(error.code, str(error)) from error
         except (RegistryForbidden, DeadLetterForbidden) as error:
             raise Refused("forbidden", str(error)) from error
-        except RowsRefused as error:
+        except (RowsRefused, BacktestRefused) as error:
             raise Refused("invalid", str(error)) from error
         except PointHidden as error:
             raise Refused("unknown", "there is no such point") from error
@@ -210,3 +222,16 @@ class Answers:
         if not self._core.intake.send(gateway, "command", msgspec.json.encode(command)):
             raise Refused("unavailable", "the core has no connection to the broker; try again in a moment")
         return {"gateway": gateway, "text": await self._core.reply_of(nonce, COMMAND_S)}
+
+    async def _rules(self, _viewer: Viewer, _args: _Nothing) -> dict[str, str]:
+        return {"text": self._core.backtests.in_force}
+
+    async def _start_backtest(self, viewer: Viewer, args: Question) -> dict[str, str]:
+        return {"ticket": await self._core.backtests.start(viewer, args)}
+
+    async def _look_backtest(self, viewer: Viewer, args: _Ticket) -> dict[str, Any]:
+        return self._core.backtests.look(viewer, args.ticket)
+
+    async def _cancel_backtest(self, viewer: Viewer, args: _Ticket) -> dict[str, Any]:
+        await self._core.backtests.cancel(viewer, args.ticket)
+        return {}

@@ -36,15 +36,16 @@ from ingest.feed import Feed
 from ingest.gateways import Gateways
 from ingest.intake import Intake, Unnumbered
 from ingest.registry import Registry, RegistryUnavailable
-from ingest.store.base import SeriesStore
-from ingest.store.embedded import EmbeddedStore
 from ingest.writer import STORE_DOWN, Writer
 from server.answers import Answers
-from server.config import Embedded, Settings
+from server.backtest import Kept, text_in_force
+from server.backtests import Backtests
+from server.config import Settings
 from server.faults import Faults
 from server.latest import LatestReadings
 from server.local import Local, Refused
 from server.migrations import upgrade
+from server.series import open_store
 
 STATUS_EVERY_S = 1.0
 KEEP_EVERY_S = 5.0
@@ -81,11 +82,12 @@ class Core:
         folder = settings.folder
         self.decoder = Decoder(registry)
         self.deadletter = DeadLetter(folder / "deadletter.db")
-        self.store = _make_store(settings, registry)
+        self.store = open_store(settings.store, registry)
         self.feed = Feed(journal, self.decoder, self._first_seen)
         self.writer = Writer(
             journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
         )
+        self.backtests = Backtests(Kept(settings.store, settings.database_url, text_in_force(settings.rules)))
         self.local = Local(settings.socket, Answers(self).answer)
         self.watch = Watch(
             rules,
@@ -146,6 +148,7 @@ class Core:
                     tasks.create_task(self._keep_house(), name="core.house"),
                     tasks.create_task(self._follow_registry(), name="core.registry"),
                     tasks.create_task(self._replay(), name="core.replay"),
+                    tasks.create_task(self.backtests.run(), name="core.backtests"),
                     tasks.create_task(self.beats.feed_watchdog(), name="core.watchdog"),
                 ]
                 await stop.wait()
@@ -435,23 +438,3 @@ def _load_rules(settings: Settings) -> RuleSet:
         return parse_rules(settings.rules.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(settings.rules, str(error)) from error
-
-
-def _make_store(settings: Settings, registry: Registry) -> SeriesStore:
-    match settings.store:
-        case Embedded(folder=folder, retention_days=days):
-            return EmbeddedStore(folder, retention_days=days)
-        case store:
-            from ingest.store.influx import InfluxStore  # its client takes a third of a start to import
-
-            return InfluxStore(
-                registry,
-                url=store.url,
-                version=store.version,
-                database=store.database,
-                org=store.org,
-                username=store.username,
-                secret=store.secret.reveal() if store.secret else "",
-                timeout_s=store.timeout_s,
-                tls=store.tls,
-            )

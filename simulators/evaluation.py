@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from alerting.detect.verdict import Verdict, VerdictKind
+from alerting.backtest.occurrences import Occurrences
+from alerting.detect.verdict import Verdict
 from fengsui.model import AlarmClass
 
 FAULT_CLASSES = frozenset({AlarmClass.FAULT, AlarmClass.SUPERVISORY, AlarmClass.TECHNICAL})
@@ -168,21 +169,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def alarms(verdicts: Iterable[Verdict]) -> list[tuple[int, AlarmClass]]:
     """Begin (us, event time) and class of every alarm that these verdicts open, in order, without no-data."""
-    active: dict[tuple[object, AlarmClass], set[str]] = {}
-    begun: list[tuple[int, AlarmClass]] = []
-    for verdict in verdicts:
-        if verdict.missing:
-            continue
-        subject = verdict.point if verdict.point >= 0 else verdict.rule
-        rules = active.setdefault((subject, verdict.cls), set())
-        if verdict.kind is VerdictKind.CLEAR:
-            rules.discard(verdict.rule)
-            continue
-        if not rules:
-            begun.append((verdict.at_us, verdict.cls))
-        if verdict.kind is not VerdictKind.PAST:
-            rules.add(verdict.rule)
-    return begun
+    about_values = (verdict for verdict in verdicts if not verdict.missing)
+    begun = (one.first for one in Occurrences().take(about_values) if one.end_us is None)
+    return [(verdict.at_us, verdict.cls) for verdict in begun]
 
 
 def judge(

@@ -45,6 +45,15 @@ DATED_S = 1e8
 ROWS_PER_BATCH = 256
 
 
+class Cells(NamedTuple):
+    """Readings, all of shape (n,)."""
+
+    column: NDArray[np.int32]
+    at_us: NDArray[np.int64]
+    value: Floats
+    quality: NDArray[np.uint8]
+
+
 class Samples(NamedTuple):
     """The chosen channels of a file as arrays."""
 
@@ -54,6 +63,19 @@ class Samples(NamedTuple):
     """Converted, shape (n, m); NaN = missing or invalid."""
     present: NDArray[np.bool_]
     """Shape (n, m): there is a cell; with a value of NaN it was measured and invalid."""
+
+    @property
+    def offset_s(self) -> float:
+        """How far the engine's clock is ahead of the file's axis, s."""
+        return 0.0 if self.t_s[0] >= DATED_S else EPOCH_S - float(self.t_s[0])
+
+    def cells(self, rows: slice) -> Cells:
+        """The cells of some rows as readings, row by row."""
+        row, column = np.nonzero(self.present[rows])
+        value = self.values[rows][row, column]
+        at_us = np.round((self.t_s[rows][row] + self.offset_s) * 1e6).astype(np.int64)
+        quality = np.where(np.isfinite(value), Quality.GOOD, Quality.BAD).astype(np.uint8)
+        return Cells(column.astype(np.int32), at_us, value, quality)
 
 
 class Folder:
@@ -96,8 +118,7 @@ class Folder:
     def _file(self, row: dict[str, str], rules: RuleSet) -> FileReport:
         file, family, kind = row["file"], row["family"], row["kind"].strip().lower()
         sampling_s = seconds(row.get("sampling_s", ""))
-        if sampling_s is not None and 0 < sampling_s < MIN_SAMPLING_S:
-            note = f"{1 / sampling_s:g} samples a second are a waveform, out of scope"
+        if note := waveform(sampling_s):
             return FileReport(file=file, family=family, kind=kind, note=note, status=Status.OUT_OF_SCOPE)
         try:
             recording = Recording(self.root / file)
@@ -167,6 +188,13 @@ class Folder:
         )
 
 
+def waveform(sampling_s: float | None) -> str:
+    """Why a file sampled every ``sampling_s`` (None: not said) is out of scope; empty: it is not."""
+    if sampling_s is None or not 0 < sampling_s < MIN_SAMPLING_S:
+        return ""
+    return f"{1 / sampling_s:g} samples a second are a waveform, out of scope"
+
+
 def load(recording: Recording) -> tuple[Choice, Samples]:
     """The channels of a recording by rule, and what they measured in the units of the rules.
 
@@ -200,9 +228,22 @@ def load(recording: Recording) -> tuple[Choice, Samples]:
 
 def play(channels: Sequence[Channel], samples: Samples, rules: RuleSet) -> tuple[list[Verdict], float]:
     """What the engine says of these readings, and how far its clock is ahead of the file's axis, s."""
-    t_s, values, present = samples
-    offset_s = 0.0 if t_s[0] >= DATED_S else EPOCH_S - float(t_s[0])
-    points = [
+    t_s, offset_s, points = samples.t_s, samples.offset_s, points_of(channels)
+    engine = Engine(rules, points, now_s=float(t_s[0]) + offset_s)
+    now_s = np.maximum.accumulate(t_s + offset_s)
+    verdicts: list[Verdict] = []
+    for first in range(0, len(t_s), ROWS_PER_BATCH):
+        rows = slice(first, first + ROWS_PER_BATCH)
+        column, at_us, value, quality = samples.cells(rows)
+        until_s = float(now_s[rows][-1])
+        verdicts += engine.update(column, at_us, value, quality, at_us, np.zeros_like(at_us), now_s=until_s)
+        verdicts += engine.advance(now_s=until_s, now_us=round(until_s * 1e6))
+    return verdicts, offset_s
+
+
+def points_of(channels: Sequence[Channel]) -> list[Point]:
+    """The channels of one file as the points of one device."""
+    return [
         Point(
             index=number,
             id=channel.column.point,
@@ -217,22 +258,6 @@ def play(channels: Sequence[Channel], samples: Samples, rules: RuleSet) -> tuple
         )
         for number, channel in enumerate(channels)
     ]
-    engine = Engine(rules, points, now_s=float(t_s[0]) + offset_s)
-    at_us = np.round((t_s + offset_s) * 1e6).astype(np.int64)
-    now_s = np.maximum.accumulate(t_s + offset_s)
-    verdicts: list[Verdict] = []
-    for first in range(0, len(t_s), ROWS_PER_BATCH):
-        rows = slice(first, first + ROWS_PER_BATCH)
-        row, column = np.nonzero(present[rows])
-        value = values[rows][row, column]
-        at = at_us[rows][row]
-        quality = np.where(np.isfinite(value), Quality.GOOD, Quality.BAD).astype(np.uint8)
-        until_s = float(now_s[rows][-1])
-        verdicts += engine.update(
-            column.astype(np.int32), at, value, quality, at, np.zeros_like(at), now_s=until_s
-        )
-        verdicts += engine.advance(now_s=until_s, now_us=round(until_s * 1e6))
-    return verdicts, offset_s
 
 
 def _note(choice: Choice, facts: Facts, verdicts: Sequence[Verdict]) -> str:

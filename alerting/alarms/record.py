@@ -42,6 +42,7 @@ from alerting.alarms.lifecycle import Alarm, State
 from alerting.detect.snapshot import Cursor
 from alerting.errors import RecordUnavailable
 from fengsui.database import metadata, writing
+from fengsui.model import AlarmClass
 
 record_table = Table(
     "alarm_record",
@@ -360,6 +361,14 @@ def first_broken(engine: Engine) -> int | None:
             if row["number"] != number or row["chain"] != chain:
                 return int(row["number"])
     return None
+
+
+def begun_at(engine: Engine, cls: AlarmClass, from_us: int, to_us: int) -> list[str]:
+    """Where each recorded alarm of a class began with ``from_us <= measured at < to_us``, a name for each."""
+    with engine.connect() as connection:
+        rows = connection.execute(select(alarm_table.c.body).where(alarm_table.c.cls == str(cls)))
+        alarms = (msgspec.json.decode(body, type=Alarm) for body in rows.scalars())
+        return [alarm.point for alarm in alarms if from_us <= alarm.measured_at_us < to_us]
 
 
 def _recorded_already(connection: Connection, alarm: Alarm) -> Alarm | None:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -21,6 +21,9 @@ from fengsui.batch import Batch
 from fengsui.errors import FengsuiError
 from fengsui.model import Point
 from fengsui.viewer import Viewer
+
+ROWS_PER_PIECE = 200_000
+"""Most readings in one piece of ``History.read``; some 15 MB while a store's answer is turned into arrays."""
 
 PARTS_PER_BUCKET = 5
 """First, last, lowest, highest and the first invalid reading of a bucket."""
@@ -72,13 +75,13 @@ class Rows:
     quality: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, *batches: Batch) -> Rows:
-        """The rows of one or more batches, one after another."""
+    def of(cls, *parts: Batch | Rows) -> Rows:
+        """The rows of batches, or of other rows, one after another; of none, none."""
         return cls(
-            np.concatenate([batch.point for batch in batches]),
-            np.concatenate([batch.at_us for batch in batches]),
-            np.concatenate([batch.value for batch in batches]),
-            np.concatenate([batch.quality for batch in batches]),
+            np.concatenate([np.empty(0, np.int32), *(part.point for part in parts)]),
+            np.concatenate([np.empty(0, np.int64), *(part.at_us for part in parts)]),
+            np.concatenate([np.empty(0, np.float64), *(part.value for part in parts)]),
+            np.concatenate([np.empty(0, np.uint8), *(part.quality for part in parts)]),
         )
 
     @property
@@ -89,6 +92,10 @@ class Rows:
     def take(self, index: NDArray[np.intp]) -> Rows:
         """The rows at ``index``, in that order."""
         return Rows(self.point[index], self.at_us[index], self.value[index], self.quality[index])
+
+    def in_time(self) -> Rows:
+        """The rows in ascending time; what was measured at one moment, by point."""
+        return self.take(np.lexsort((self.point, self.at_us)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +125,39 @@ class Registered(Protocol):
         """All points; ``points[i].index == i``."""
 
 
-class SeriesStore(Protocol):
-    """A place for readings; one writer calls ``write``, anybody with a viewer calls ``history``."""
+class History(Protocol):
+    """The part of a store that gives readings back; it changes nothing, so any process may open one."""
 
-    kind: str
-    """``influx`` or ``embedded``, as the status shows it."""
+    @property
+    def faults(self) -> Sequence[str]:
+        """What a person must be told about this store, one sentence each."""
+
+    async def history(
+        self, viewer: Viewer, point: Point, from_us: int, to_us: int, max_points: int
+    ) -> Series:
+        """Readings of a point with ``from_us <= at < to_us``, thinned to at most ``max_points``.
+
+        Raises:
+            PointHidden: the viewer does not see the point's unit.
+            StoreUnavailable, StoreMisconfigured: as for ``Writable.write``.
+        """
+
+    def read(self, viewer: Viewer, points: Sequence[Point], from_us: int, to_us: int) -> AsyncIterator[Rows]:
+        """Every reading of ``points`` with ``from_us <= at < to_us``, none thinned, in pieces.
+
+        A piece holds one stretch of time, in order of time, later than the piece before it; never more than
+        ``ROWS_PER_PIECE`` rows unless they share one microsecond, and never none.
+
+        Raises:
+            PointHidden, StoreUnavailable, StoreMisconfigured: as for ``history``.
+        """
+
+    async def aclose(self) -> None:
+        """Let go of files and connections."""
+
+
+class Writable(Protocol):
+    """The part of a store that takes readings; one process writes."""
 
     @property
     def faults(self) -> Sequence[str]:
@@ -136,21 +171,39 @@ class SeriesStore(Protocol):
             StoreMisconfigured: the same, but only a person can help.
         """
 
-    async def history(
-        self, viewer: Viewer, point: Point, from_us: int, to_us: int, max_points: int
-    ) -> Series:
-        """Readings of a point with ``from_us <= at < to_us``, thinned to at most ``max_points``.
 
-        Raises:
-            PointHidden: the viewer does not see the point's unit.
-            StoreUnavailable, StoreMisconfigured: as for ``write``.
-        """
+class SeriesStore(History, Writable, Protocol):
+    """A place for readings."""
+
+    kind: str
+    """``influx`` or ``embedded``, as the status shows it."""
 
     async def count(self, point: Point | None) -> int:
         """How many readings are stored, of one point or (None) of all; for the ledger, not for people."""
 
-    async def aclose(self) -> None:
-        """Let go of files and connections."""
+
+Window = Callable[[int, int, int], Awaitable[Rows | None]]
+"""What is stored from one stamp until before another, in any order; None if it is more than so many rows."""
+
+_FIRST_WINDOW_US = 3_600_000_000
+_WIDEST_WINDOW_US = 24 * _FIRST_WINDOW_US
+_ANY_NUMBER = 1 << 31
+
+
+async def pieces(window: Window, from_us: int, to_us: int) -> AsyncIterator[Rows]:
+    """A span in windows as wide as their readings allow; see ``History.read``."""
+    width_us = _FIRST_WINDOW_US
+    while from_us < to_us:
+        until_us = min(from_us + width_us, to_us)
+        rows = await window(from_us, until_us, ROWS_PER_PIECE if width_us > 1 else _ANY_NUMBER)
+        if rows is None:
+            width_us = max(1, (until_us - from_us) // 4)
+            continue
+        if rows.count:
+            yield rows.in_time()
+        from_us = until_us
+        if rows.count <= ROWS_PER_PIECE // 4:
+            width_us = min(2 * width_us, _WIDEST_WINDOW_US)
 
 
 class Thinning:

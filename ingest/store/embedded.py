@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ from ingest.store.base import (
     StoreUnavailable,
     Thinning,
     check_seen,
+    pieces,
 )
 
 DAY_US: Final = 86_400_000_000
@@ -63,6 +64,10 @@ _HELD = "SELECT 1 FROM reading WHERE point = ? AND at = ?"
 _COUNT = "SELECT count(*) FROM reading"
 _COUNT_OF = "SELECT count(*) FROM reading WHERE point = ?"
 _ODD_DAYS = f"SELECT DISTINCT at / {DAY_US} FROM reading"  # noqa: S608 - a constant of ours
+_READ = """
+SELECT reading.* FROM json_each(?) AS wanted CROSS JOIN reading
+    ON point = wanted.value AND at >= ? AND at < ? LIMIT ?
+"""
 _SELECT = "SELECT at, value, quality FROM reading WHERE point = ? AND at >= ? AND at < ? ORDER BY at"
 
 # Our statements never change, so SQLITE_ERROR means a file without our table.
@@ -73,8 +78,137 @@ _Row: TypeAlias = tuple[int, int, float | None, int]
 _Work: TypeAlias = Callable[[sqlite3.Connection], list[int]]
 
 
-class EmbeddedStore:
-    """Readings in a folder of SQLite files.
+class EmbeddedHistory:
+    """The readings in a folder of SQLite files, to read; harmless beside the core that writes them.
+
+    Args:
+        folder: The store's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.faults: list[str] = []
+
+    async def history(
+        self, viewer: Viewer, point: Point, from_us: int, to_us: int, max_points: int
+    ) -> Series:
+        """A point's readings out of every file that can hold some; see ``History.history``."""
+        check_seen(viewer, point)
+        return await asyncio.to_thread(self._history, point.index, from_us, to_us, max_points)
+
+    async def read(
+        self, viewer: Viewer, points: Sequence[Point], from_us: int, to_us: int
+    ) -> AsyncIterator[Rows]:
+        """Readings of many points, each sought in its place; see ``History.read``."""
+        for point in points:
+            check_seen(viewer, point)
+        wanted = str(sorted({point.index for point in points}))
+
+        async def window(from_us: int, to_us: int, most: int) -> Rows | None:
+            return await asyncio.to_thread(self._window, wanted, from_us, to_us, most)
+
+        async for piece in pieces(window, from_us, to_us):
+            yield piece
+
+    async def count(self, point: Point | None) -> int:
+        """Readings in all files."""
+        return await asyncio.to_thread(self._count, None if point is None else point.index)
+
+    async def aclose(self) -> None:
+        """Nothing is held between two questions."""
+
+    # reading, in any thread
+
+    def _history(self, point: int, from_us: int, to_us: int, max_points: int) -> Series:
+        thinning = Thinning(from_us, to_us, max_points)
+
+        def collect(file: sqlite3.Connection) -> None:
+            cursor = file.execute(_SELECT, (point, from_us, to_us))
+            while rows := cursor.fetchmany(_FETCH_ROWS):
+                at, value, quality = zip(*rows, strict=True)
+                piece = np.array(at, np.int64), np.array(value, np.float64), np.array(quality, np.uint8)
+                thinning.add(Series(*piece))
+
+        self._read_days(from_us, to_us, collect)
+        return thinning.series()
+
+    def _window(self, wanted: str, from_us: int, to_us: int, most: int) -> Rows | None:
+        found: list[Rows] = []
+        left = most + 1
+
+        def collect(file: sqlite3.Connection) -> None:
+            nonlocal left
+            cursor = file.execute(_READ, (wanted, from_us, to_us, left))
+            while rows := cursor.fetchmany(_FETCH_ROWS):
+                left -= len(rows)
+                point, at, value, quality = zip(*rows, strict=True)
+                found.append(
+                    Rows(
+                        np.array(point, np.int32),
+                        np.array(at, np.int64),
+                        np.array(value, np.float64),
+                        np.array(quality, np.uint8),
+                    )
+                )
+
+        self._read_days(from_us, to_us, collect)
+        return Rows.of(*found) if left > 0 else None
+
+    def _read_days(self, from_us: int, to_us: int, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Read every file that can hold something of the span."""
+        for path in self._files():
+            day = _day(path.stem)
+            if day is None or from_us // DAY_US <= day <= (to_us - 1) // DAY_US:
+                self._read(path, work)
+
+    def _count(self, point: int | None) -> int:
+        counts: list[int] = []
+
+        def count(file: sqlite3.Connection) -> None:
+            cursor = file.execute(_COUNT) if point is None else file.execute(_COUNT_OF, (point,))
+            counts.append(cursor.fetchone()[0])
+
+        for path in self._files():
+            self._read(path, count)
+        return sum(counts)
+
+    def _read(self, path: Path, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Read a file; one that is damaged is reported and left to the writing thread."""
+        with self._errors():
+            try:
+                with contextlib.closing(_connect(path, "ro")) as file:
+                    work(file)
+            except sqlite3.Error as error:
+                if _code(error) in _DAMAGE:
+                    self._tell(f"{path} cannot be read: {error}")
+                elif path.exists():  # it is not one whose retention ended just now
+                    raise
+
+    def _tell(self, fault: str) -> None:
+        if fault not in self.faults:
+            self.faults.append(fault)
+
+    # names and errors
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.db"
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.db"))
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            text = f"the series store in {self.folder}: {error}"
+            if _code(error) in _FOR_A_PERSON or isinstance(error, PermissionError):
+                raise StoreMisconfigured(f"{text}; check owner and rights") from error
+            raise StoreUnavailable(None, text) from error
+
+
+class EmbeddedStore(EmbeddedHistory):
+    """The same folder, written.
 
     Args:
         folder: Its own folder, made if it is not there.
@@ -93,8 +227,7 @@ class EmbeddedStore:
         odd_limit_bytes: int = 1 << 30,
         now_us: Callable[[], int] = wall_us,
     ) -> None:
-        self.folder = folder
-        self.faults: list[str] = []
+        super().__init__(folder)
         self._retention_days = min(retention_days, PAST_DAYS)
         self._odd_limit_bytes = odd_limit_bytes
         self._now_us = now_us
@@ -111,22 +244,11 @@ class EmbeddedStore:
                 self._within(ODD, self._learn_odd_days)
 
     async def write(self, rows: Rows) -> Outcome:
-        """Store rows, one transaction per day; see ``SeriesStore.write``.
+        """Store rows, one transaction per day; see ``Writable.write``.
 
         After an error some days may be stored: the same rows sent again are then counted as duplicates.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, rows)
-
-    async def history(
-        self, viewer: Viewer, point: Point, from_us: int, to_us: int, max_points: int
-    ) -> Series:
-        """A point's readings out of every file that can hold some; see ``SeriesStore.history``."""
-        check_seen(viewer, point)
-        return await asyncio.to_thread(self._history, point.index, from_us, to_us, max_points)
-
-    async def count(self, point: Point | None) -> int:
-        """Readings in all files."""
-        return await asyncio.to_thread(self._count, None if point is None else point.index)
 
     async def aclose(self) -> None:
         """Wait for the write under way and close every file."""
@@ -227,10 +349,6 @@ class EmbeddedStore:
     def _report(self, aside: Path) -> None:
         self._tell(f"{aside} was damaged and moved aside; recover it with sqlite3's .recover, or delete it")
 
-    def _tell(self, fault: str) -> None:
-        if fault not in self.faults:
-            self.faults.append(fault)
-
     def _prune(self, today: int) -> None:
         if self._pruned_on == today:
             return
@@ -249,65 +367,6 @@ class EmbeddedStore:
     def _close(self) -> None:
         for name in list(self._open):
             self._let_go(name)
-
-    # reading, in any thread
-
-    def _history(self, point: int, from_us: int, to_us: int, max_points: int) -> Series:
-        thinning = Thinning(from_us, to_us, max_points)
-
-        def collect(file: sqlite3.Connection) -> None:
-            cursor = file.execute(_SELECT, (point, from_us, to_us))
-            while rows := cursor.fetchmany(_FETCH_ROWS):
-                at, value, quality = zip(*rows, strict=True)
-                piece = np.array(at, np.int64), np.array(value, np.float64), np.array(quality, np.uint8)
-                thinning.add(Series(*piece))
-
-        for path in self._files():
-            day = _day(path.stem)
-            if day is None or from_us // DAY_US <= day <= (to_us - 1) // DAY_US:
-                self._read(path, collect)
-        return thinning.series()
-
-    def _count(self, point: int | None) -> int:
-        counts: list[int] = []
-
-        def count(file: sqlite3.Connection) -> None:
-            cursor = file.execute(_COUNT) if point is None else file.execute(_COUNT_OF, (point,))
-            counts.append(cursor.fetchone()[0])
-
-        for path in self._files():
-            self._read(path, count)
-        return sum(counts)
-
-    def _read(self, path: Path, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Read a file; one that is damaged is reported and left to the writing thread."""
-        with self._errors():
-            try:
-                with contextlib.closing(_connect(path, "ro")) as file:
-                    work(file)
-            except sqlite3.Error as error:
-                if _code(error) in _DAMAGE:
-                    self._tell(f"{path} cannot be read: {error}")
-                elif path.exists():  # it is not one whose retention ended just now
-                    raise
-
-    # names and errors
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.db"
-
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.db"))
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            text = f"the series store in {self.folder}: {error}"
-            if _code(error) in _FOR_A_PERSON or isinstance(error, PermissionError):
-                raise StoreMisconfigured(f"{text}; check owner and rights") from error
-            raise StoreUnavailable(None, text) from error
 
 
 def _create(path: Path) -> None:

@@ -23,7 +23,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -49,6 +49,7 @@ from ingest.store.base import (
     StoreUnavailable,
     Thinning,
     check_seen,
+    pieces,
 )
 from ingest.store.line import MEASUREMENT, TAG, Lines
 
@@ -60,6 +61,8 @@ _ROWS_AT_ONCE = 2_000
 
 _CONNECTIONS = 4
 _CHUNK_ROWS = 10_000
+_NAMED = 200
+"""Points that one question names."""
 _MAX_TEXT = 500
 _MAX_ANSWER = 64 << 10
 _MAX_CHUNK = 4 << 20
@@ -162,7 +165,7 @@ class InfluxStore:
         return []
 
     async def write(self, rows: Rows) -> Outcome:
-        """Store rows; see ``SeriesStore.write``. InfluxDB cannot tell a duplicate: it overwrites."""
+        """Store rows; see ``Writable.write``. InfluxDB cannot tell a duplicate: it overwrites."""
         await self._prepare()
         refused = self._lines.refuse(rows)
         part = np.arange(rows.count, dtype=np.intp)
@@ -176,7 +179,7 @@ class InfluxStore:
     async def history(
         self, viewer: Viewer, point: Point, from_us: int, to_us: int, max_points: int
     ) -> Series:
-        """A point's readings, thinned on this side as they stream in; see ``SeriesStore.history``."""
+        """A point's readings, thinned on this side as they stream in; see ``History.history``."""
         check_seen(viewer, point)
         thinning = Thinning(from_us, to_us, max_points)
         question = _select("v, q", f"{TAG} = $id AND time >= $from AND time < $to")
@@ -190,6 +193,28 @@ class InfluxStore:
             )
             thinning.add(piece)
         return thinning.series()
+
+    async def read(
+        self, viewer: Viewer, points: Sequence[Point], from_us: int, to_us: int
+    ) -> AsyncIterator[Rows]:
+        """Readings of many points, as many at a time as one question names; see ``History.read``."""
+        for point in points:
+            check_seen(viewer, point)
+        index = {point.id: point.index for point in points}
+        groups = [list(index)[first : first + _NAMED] for first in range(0, len(index), _NAMED)]
+
+        async def window(from_us: int, to_us: int, most: int) -> Rows | None:
+            found: list[Rows] = []
+            for ids in groups:
+                rows = await self._named(ids, index, from_us, to_us, most + 1)
+                most -= rows.count
+                if most < 0:
+                    return None
+                found.append(rows)
+            return Rows.of(*found)
+
+        async for piece in pieces(window, from_us, to_us):
+            yield piece
 
     async def count(self, point: Point | None) -> int:
         """Readings stored: those with a value, and those with a quality alone."""
@@ -301,6 +326,27 @@ class InfluxStore:
         return StoreUnavailable(None, f"{self._url} does not answer: {str(error) or type(error).__name__}")
 
     # reading
+
+    async def _named(
+        self, ids: Sequence[str], index: Mapping[str, int], from_us: int, to_us: int, most: int
+    ) -> Rows:
+        """The readings of the points named, at most ``most`` of them."""
+        names = " OR ".join(f"{TAG} = $p{number}" for number in range(len(ids)))
+        question = _select(f"v, q, {TAG}", f"({names}) AND time >= $from AND time < $to LIMIT {most}")
+        bound: dict[str, str | int] = {f"p{number}": id_ for number, id_ in enumerate(ids)}
+        bound |= {"from": from_us * 1000, "to": to_us * 1000}
+        found: list[Rows] = []
+        async for columns, rows in self._query(question, bound):
+            at, v, q, id_ = (columns.index(name) for name in ("time", "v", "q", TAG))
+            found.append(
+                Rows(
+                    np.array([index[row[id_]] for row in rows], np.int32),
+                    np.array([row[at] for row in rows], np.int64),
+                    np.array([row[v] for row in rows], np.float64),
+                    np.array([row[q] or 0 for row in rows], np.uint8),
+                )
+            )
+        return Rows.of(*found)
 
     @asynccontextmanager
     async def _ask(self, form: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 from fengsui.viewer import Role, Viewer
+from ingest.store import base, influx
 from ingest.store.base import PointHidden, StoreMisconfigured, StoreUnavailable
 from ingest.store.influx import InfluxStore
 from ingest.store.line import LineError, prefix
 from tests.hostile import hostile_texts
 from tests.rawhttp import Request, pass_on, raw_server
+from tests.reading import read_back, read_crowded
 from tests.readings import EVERYBODY, NOW_US, Points, rows, steady
 from tests.servers import Process, http, influxd, victoria_metrics
 from tests.waiting import until
@@ -250,3 +252,20 @@ async def test_two_writes_at_once() -> None:
     async with influxd() as server, store_on(server.url) as store:
         await asyncio.gather(*(store.write(steady(5_000, begin_us=NOW_US + i * 10**10)) for i in range(2)))
         assert await store.count(None) == 10_000
+
+
+@pytest.mark.parametrize("named", [2, 200])
+async def test_reading_many_points(monkeypatch: pytest.MonkeyPatch, named: int) -> None:
+    """Readings of many points come back in order of time, whole, in one question or in several."""
+    monkeypatch.setattr(influx, "_NAMED", named)
+    points = Points.named("a", "b'; DROP", 'c, "d"=\u70bd')
+    async with influxd() as server, store_on(server.url, points) as store:
+        await read_back(store, points.points)
+
+
+async def test_a_piece_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However dense the readings are, a piece holds no more than it may."""
+    monkeypatch.setattr(base, "ROWS_PER_PIECE", 100)
+    points = Points.named("a", "b", "c")
+    async with influxd() as server, store_on(server.url, points) as store:
+        await read_crowded(store, points.points, 100)

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from fengsui.viewer import Role, Viewer
+from ingest.store import base
 from ingest.store.base import PointHidden, Rows, StoreMisconfigured, StoreUnavailable
-from ingest.store.embedded import DAY_US, EmbeddedStore
+from ingest.store.embedded import DAY_US, EmbeddedHistory, EmbeddedStore
+from tests.reading import read_back, read_crowded, whole
 from tests.readings import EVERYBODY, NOW_US, point, rows, steady
 
 A = point(0, "a")
@@ -235,3 +237,31 @@ async def test_empty_batch(store: EmbeddedStore) -> None:
     """No rows, nothing done."""
     nothing: Rows = rows([], [], [])
     assert await store.write(nothing) == (0, [], [])
+
+
+async def test_reading_many_points(store: EmbeddedStore) -> None:
+    """Readings of many points come back in order of time, whole, over the borders of days."""
+    await read_back(store, [point(i, f"p{i}") for i in range(3)])
+
+
+@pytest.mark.parametrize("most", [2, 100])
+async def test_a_piece_is_bounded(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """However dense the readings are, a piece holds no more than it may."""
+    monkeypatch.setattr(base, "ROWS_PER_PIECE", most)
+    await read_crowded(store, [point(i, f"p{i}") for i in range(3)], most)
+
+
+async def test_reading_beside_the_writer(tmp_path: Path, clock: Clock) -> None:
+    """A second process reads odd stamps and damaged days without making, moving or locking anything."""
+    store = EmbeddedStore(tmp_path, now_us=clock)
+    await store.write(rows([0, 1, 0], [NOW_US, NOW_US + 1, 5], [1.0, 2.0, 3.0]))
+    await store.write(rows([0], [NOW_US - DAY_US], [4.0]))
+    day = store.folder / "2026-09-20.db"
+    await store.aclose()
+    day.write_bytes(b"no database at all" * 100)
+    before = sorted((path.name, path.stat().st_size) for path in store.folder.glob("*.db"))
+    history = EmbeddedHistory(store.folder)
+    found = await whole(history, [A, B], 0, NOW_US + DAY_US)
+    assert found.value.tolist() == [3.0, 1.0, 2.0]
+    assert [str(day) in fault for fault in history.faults] == [True]
+    assert sorted((path.name, path.stat().st_size) for path in store.folder.glob("*.db")) == before

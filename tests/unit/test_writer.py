@@ -14,11 +14,10 @@ from structlog.testing import capture_logs
 
 from fengsui.journal import Entry
 from fengsui.model import Clock, Event, Kind, Lane, Point, Reading, What
-from fengsui.viewer import Viewer
 from fengsui.wire import encode_body, encode_readings, encode_record
 from ingest.deadletter import DeadLetterUnavailable, Letter
 from ingest.decode import Decoded, Decoder
-from ingest.store.base import Outcome, Refused, Rows, Series, StoreMisconfigured, StoreUnavailable
+from ingest.store.base import Outcome, Refused, Rows, StoreMisconfigured, StoreUnavailable
 from ingest.writer import MAX_READINGS, Balance, StoreState, Writer
 from tests.readings import NOW_US, Points, point
 from tests.waiting import until
@@ -89,8 +88,6 @@ class Bindings:
 class FakeStore:
     """Keeps rows in a dict, and first raises what stands in ``troubles``, one for each call."""
 
-    kind = "fake"
-
     def __init__(self, troubles: Sequence[Exception] = ()) -> None:
         self.faults: list[str] = []
         self.rows: dict[tuple[int, int], float] = {}
@@ -131,19 +128,6 @@ class FakeStore:
                 duplicates.append(row)
             self.rows[key] = float(rows.value[row])
         return Outcome(rows.count - len(duplicates) - len(refused), duplicates, refused)
-
-    async def history(
-        self, viewer: Viewer, point: Point, from_us: int, to_us: int, max_points: int
-    ) -> Series:
-        """Nothing."""
-        return Series.empty()
-
-    async def count(self, point: Point | None) -> int:
-        """Rows kept."""
-        return len(self.rows)
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
 
 
 class Bench:
