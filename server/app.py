@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,8 +18,11 @@ from sqlalchemy import Engine
 import fengsui
 from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry as Told
-from alerting.detect.rules import RuleSet, default_rules, parse_rules
+from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor, Snapshots
+from alerting.errors import RulesRefused
+from alerting.rulebook.file import RuleFile, load, shipped
+from alerting.rulebook.kept import keep
 from alerting.watch import Watch
 from fengsui.batch import Batch
 from fengsui.database import connect
@@ -124,12 +128,13 @@ class Core:
         """
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(settings.folder.parent)
-        rules = default_rules() if settings.rules is None else _load_rules(settings)
+        file = await asyncio.to_thread(_load_rules, settings.rules)
         await asyncio.to_thread(upgrade, settings.database_url)
         database = connect(settings.database_url)
+        await asyncio.to_thread(_keep_rules, database, file, clock.wall_us())
         registry = await Registry.open(database)
         journal = Journal(settings.journal.folder, quota_bytes=settings.journal.quota_mb << 20)
-        core = cls(settings, database, registry, journal, rules=rules, clock=clock)
+        core = cls(settings, database, registry, journal, rules=file.rules, clock=clock)
         await core.watch.start()
         return core
 
@@ -429,12 +434,24 @@ class Core:
         )
 
 
-def _load_rules(settings: Settings) -> RuleSet:
-    assert settings.rules is not None
+def _load_rules(path: Path | None) -> RuleFile:
+    if path is None:
+        return shipped()
     try:
-        return parse_rules(settings.rules.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(settings.rules, str(error)) from error
+        return load(path)
+    except RulesRefused as error:
+        raise _not_these(error) from error
+
+
+def _keep_rules(database: Engine, file: RuleFile, now_us: int) -> None:
+    try:
+        keep(database, file, now_us=now_us)
+    except RulesRefused as error:
+        raise _not_these(error) from error
+
+
+def _not_these(error: RulesRefused) -> SettingsError:
+    return SettingsError(Path(error.name), f"the core does not start with these rules:\n{error}")
 
 
 def _make_store(settings: Settings, registry: Registry) -> SeriesStore:

@@ -21,7 +21,7 @@ import msgspec
 from alerting.alarms.lifecycle import LATCHING, TABLE, Alarm, State, Step, alarm_id
 from alerting.detect.device import ENDING, LOCAL, OWN, report
 from alerting.detect.engine import ActiveRule
-from alerting.detect.rules import RuleSet
+from alerting.detect.rules import RuleSet, Threshold
 from alerting.detect.verdict import HOLD_S, LATE_US, Level, Reason, Verdict, VerdictKind, Zone
 from alerting.detect.zones import POINTS_NAMED
 from alerting.errors import NotAllowed, StaleAlarm, UnknownAlarm
@@ -390,7 +390,8 @@ class Book:
             return []
         sources = tuple(source for source in alarm.sources if source != claim.source)
         if sources:
-            return [self._change(alarm, "eased", claim.actor, claim.origin, now_us, sources=sources)]
+            left = self._downgraded(alarm, sources, claim.value)
+            return [self._change(alarm, "eased", claim.actor, claim.origin, now_us, sources=sources, **left)]
         step = Step.LATCH if alarm.cls in LATCHING else Step.RETURN
         return [
             self._change(
@@ -399,6 +400,21 @@ class Book:
                 cleared_at_us=claim.at_us,
             )
         ]  # fmt: skip
+
+    def _downgraded(self, alarm: Alarm, sources: tuple[str, ...], value: float | None) -> dict[str, object]:
+        """What the worst of the rules left says; of a fire, or where another source is left, nothing new."""
+        left = [self._rules.get(source.removeprefix(_TEST)) for source in sources]
+        known = [rule for rule in left if rule is not None]
+        worst = max(known, key=lambda rule: rule.severity, default=None)
+        if worst is None or len(known) < len(left) or alarm.cls in LATCHING:
+            return {}
+        if worst.severity >= alarm.severity:
+            return {}
+        own = worst if isinstance(worst, Threshold) and not worst.relative_to else None
+        return {
+            "severity": worst.severity, "rule": worst.name, "rule_version": worst.version, "value": value,
+            "limit": own.limit if own else None, "reset": own.reset if own else None,
+        }  # fmt: skip
 
     def _past(self, claim: Claim, now_us: int, now_s: float) -> list[Change]:
         """It was so, then: part of an excursion the book knows, or one that has begun and ended."""
