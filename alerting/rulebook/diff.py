@@ -80,7 +80,7 @@ def _plain(rule: AnyRule) -> dict[str, object]:
 
 def _shown(value: object) -> str:
     match value:
-        case None | "" | {} | () | []:
+        case None | "" | () | []:
             return "nothing"
         case float():
             return f"{value:g}"

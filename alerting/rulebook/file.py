@@ -17,7 +17,8 @@ import msgspec
 
 from alerting.detect.rules import Rule, RuleSet, Silence, Threshold
 from alerting.errors import Problem, RulesRefused
-from alerting.rulebook.document import Malformed, Node, read
+from alerting.rulebook import document
+from alerting.rulebook.document import Malformed, Node
 from alerting.rulebook.levels import thresholds
 from alerting.rulebook.ruletest import RuleTest, judge
 from alerting.rulebook.units import objection
@@ -48,10 +49,19 @@ class RuleFile(NamedTuple):
 
 
 def load(path: Path) -> RuleFile:
-    """The file at ``path``, read and its tests passed.
+    """The file at ``path`` for use: read, and its tests passed.
 
     Raises:
-        RulesRefused: It cannot be read, something in it is wrong, or one of its tests fails.
+        RulesRefused: As of ``read``, or one of its tests fails.
+    """
+    return proved(read(path))
+
+
+def read(path: Path) -> RuleFile:
+    """The file at ``path``; its tests are not run.
+
+    Raises:
+        RulesRefused: It cannot be read, or something in it is wrong.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -59,7 +69,7 @@ def load(path: Path) -> RuleFile:
         raise RulesRefused(str(path), [Problem(0, f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
         raise RulesRefused(str(path), [Problem(0, "is not UTF-8; save it as UTF-8 text")]) from error
-    return proved(parse(text, str(path)))
+    return parse(text, str(path))
 
 
 def proved(file: RuleFile) -> RuleFile:
@@ -90,7 +100,7 @@ def parse(text: str, name: str) -> RuleFile:
         RulesRefused: Holds every problem; ``name`` stands before each.
     """
     try:
-        root = read(text)
+        root = document.read(text)
     except Malformed as error:
         raise RulesRefused(name, [error.problem]) from error
     reading = _Reading()

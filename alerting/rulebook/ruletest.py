@@ -28,7 +28,7 @@ Window = float | tuple[float, float]
 class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A point of a test and its samples; the other fields are those of a registered point."""
 
-    series: str
+    series: str | float
     quantity: str
     uom: str
     id: str = ""
@@ -87,7 +87,7 @@ class RuleTest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     interval_s: float = 1.0
     start: str = "2024-01-01T00:00:00+00:00"
     """When the first sample was measured, with its offset from UTC; a Monday unless given."""
-    heartbeats: str = ""
+    heartbeats: str | float = ""
     """Series of the gateways' signs of life: a number is one. Empty: one with every sample."""
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class RuleTest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("expect is empty; say what the rules must say, or expect: nothing")
         if not 0 < self.interval_s <= 86_400:
             raise ValueError("interval_s is the time between two samples, up to a day")
-        if self.heartbeats:
+        if self.heartbeats != "":
             parse(self.heartbeats)
         self.start_us()
         ids = [signal.id for signal in self.points if signal.id]
@@ -233,7 +233,7 @@ def _point(index: int, signal: Signal) -> Point:
 def _columns(test: RuleTest) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Values and where readings are, shape (steps, points), and signs of life, shape (steps,)."""
     columns = [samples(parse(signal.series)) for signal in test.points]
-    beats = samples(parse(test.heartbeats))[1] if test.heartbeats else None
+    beats = samples(parse(test.heartbeats))[1] if test.heartbeats != "" else None
     steps = max(len(value) for value, _ in columns)
     steps = steps if beats is None else max(steps, len(beats))
     if steps * len(columns) > MAX_STEPS:

@@ -31,13 +31,13 @@ class Run(NamedTuple):
     times: int
 
 
-def parse(text: str) -> tuple[Run, ...]:
-    """The runs of ``text``.
+def parse(text: str | float) -> tuple[Run, ...]:
+    """The runs of ``text``; a number is a series of one sample.
 
     Raises:
         ValueError: Not in this notation, empty, or more than ``MAX_SAMPLES``; says which part.
     """
-    runs = tuple(_run(part) for part in text.split())
+    runs = tuple(_run(part) for part in str(text).split())
     samples = sum(run.times for run in runs)
     if not 0 < samples <= MAX_SAMPLES:
         raise ValueError(f"a series has 1 to {MAX_SAMPLES} samples, this one has {samples}")

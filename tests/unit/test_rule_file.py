@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from alerting.rulebook.ruletest import play
 from alerting.rulebook.units import QUANTITIES, objection
 from fengsui.model import AlarmClass
 
+ROOT = Path(__file__).parents[2]
 HEAT = """\
 threshold:
   - name: heat
@@ -257,3 +259,12 @@ def test_every_kind_of_rule_has_its_section() -> None:
     assert kinds().keys() == {field.name for field in msgspec.structs.fields(RuleSet)}
     assert kinds()["threshold"] == (Threshold, True)
     assert kinds()["offline"].many is False
+
+
+DOCUMENTED = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "rules.md").read_text(encoding="utf-8"), re.S)
+
+
+@pytest.mark.parametrize("text", DOCUMENTED)
+def test_every_example_of_the_documentation_is_a_file_that_passes(text: str) -> None:
+    """What is shown can be copied: it is read, and its tests pass."""
+    assert failures(parse(text, "rules.md")) == []
