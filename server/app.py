@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,13 +19,9 @@ from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry as Told
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor, Snapshots
-from alerting.errors import RulesRefused
-from alerting.rulebook.file import RuleFile, load, shipped
-from alerting.rulebook.kept import keep
 from alerting.watch import Watch
 from fengsui.batch import Batch
 from fengsui.database import connect
-from fengsui.errors import SettingsError
 from fengsui.journal import Journal
 from fengsui.log import sync_folder
 from fengsui.model import Lane
@@ -49,6 +44,7 @@ from server.faults import Faults
 from server.latest import LatestReadings
 from server.local import Local, Refused
 from server.migrations import upgrade
+from server.rulebook import Rulebook
 
 STATUS_EVERY_S = 1.0
 KEEP_EVERY_S = 5.0
@@ -71,7 +67,7 @@ class Core:
         registry: Registry,
         journal: Journal,
         *,
-        rules: RuleSet,
+        rulebook: Rulebook,
         clock: Timepiece,
     ) -> None:
         self.settings = settings
@@ -91,8 +87,9 @@ class Core:
             journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
         )
         self.local = Local(settings.socket, Answers(self).answer)
+        self.rulebook = rulebook
         self.watch = Watch(
-            rules,
+            rulebook.rules,
             registry,
             database,
             Snapshots(folder / "snapshots"),
@@ -123,18 +120,18 @@ class Core:
         """Open what the core keeps, and load the alarm book.
 
         Raises:
-            SettingsError: The rule file cannot be used.
+            SettingsError: The rule file cannot be used, or is not what its versions have been here.
             JournalError, RecordUnavailable, RegistryUnavailable: What it keeps cannot be read.
         """
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(settings.folder.parent)
-        file = await asyncio.to_thread(_load_rules, settings.rules)
+        file, path = await asyncio.to_thread(Rulebook.read, settings.rules, settings.folder)
         await asyncio.to_thread(upgrade, settings.database_url)
         database = connect(settings.database_url)
-        await asyncio.to_thread(_keep_rules, database, file, clock.wall_us())
+        rulebook = await Rulebook.open(file, path, database, now_us=clock.wall_us())
         registry = await Registry.open(database)
         journal = Journal(settings.journal.folder, quota_bytes=settings.journal.quota_mb << 20)
-        core = cls(settings, database, registry, journal, rules=file.rules, clock=clock)
+        core = cls(settings, database, registry, journal, rulebook=rulebook, clock=clock)
         await core.watch.start()
         return core
 
@@ -253,6 +250,10 @@ class Core:
         text = str(reply.get("done") or reply.get("refused") or "")[:500]
         self._replies.append((str(reply.get("nonce", "")), text))
         self._replied.set()
+
+    def put_in_force(self, rules: RuleSet) -> None:
+        """Judge by these rules from now on; what stays the same keeps its state."""
+        self.watch.adopt(rules)
 
     async def reply_of(self, nonce: str, timeout_s: float) -> str:
         """What a gateway answered to a command.
@@ -432,26 +433,6 @@ class Core:
         faults.hold(
             "residue", residue != 0, f"{residue} readings or records are not accounted for", "守恒有残差"
         )
-
-
-def _load_rules(path: Path | None) -> RuleFile:
-    if path is None:
-        return shipped()
-    try:
-        return load(path)
-    except RulesRefused as error:
-        raise _not_these(error) from error
-
-
-def _keep_rules(database: Engine, file: RuleFile, now_us: int) -> None:
-    try:
-        keep(database, file, now_us=now_us)
-    except RulesRefused as error:
-        raise _not_these(error) from error
-
-
-def _not_these(error: RulesRefused) -> SettingsError:
-    return SettingsError(Path(error.name), f"the core does not start with these rules:\n{error}")
 
 
 def _make_store(settings: Settings, registry: Registry) -> SeriesStore:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from alerting.detect.device import OWN, DeviceEvent
 from alerting.detect.order import Readings, by_point
 from alerting.detect.presence import Presence
-from alerting.detect.rules import RuleSet, Threshold
+from alerting.detect.rules import Rule, RuleSet, Threshold
 from alerting.detect.slots import Crossing, applies
 from alerting.detect.stream import State, Stream
 from alerting.detect.verdict import Reason, Verdict, VerdictKind, Zone
@@ -78,6 +78,29 @@ class Engine:
         zones.restore(self._zones.state())
         self._zones = zones
         self.presence.follow(points, now_s)
+
+    def adopt(self, rules: RuleSet, *, now_s: float) -> None:
+        """Take over changed rules; a rule that stays in its version keeps its state."""
+        self.rules = rules
+        self.presence.adopt(rules, now_s)
+        self.follow(self._points, now_s=now_s)
+
+    def orphans(self, active: Iterable[ActiveRule]) -> list[ActiveRule]:
+        """Which of these no rule holds any more: it is gone, or does not judge that point."""
+        judging = {rule.name: rule for rule in self.rules.about_readings()}
+        known = {rule.name for rule in self.rules.all()}
+        return [
+            item
+            for item in active
+            if item.rule not in known
+            or (0 <= item.point < self._count and not self._judges(judging.get(item.rule), item))
+        ]
+
+    def _judges(self, rule: Rule | None, item: ActiveRule) -> bool:
+        if rule is None:
+            return self.presence.rule_of(item.point).name == item.rule
+        where = self._points[item.point]
+        return applies(rule, where) and (not isinstance(rule, Threshold) or rule.at(where) is not None)
 
     def unjudged(self) -> list[int]:
         """Points an engineer must be told of, for a rule of their quantity cannot judge them.

@@ -20,7 +20,7 @@ from alerting.errors import Problem, RulesRefused
 from alerting.rulebook import document
 from alerting.rulebook.document import Malformed, Node
 from alerting.rulebook.levels import thresholds
-from alerting.rulebook.ruletest import RuleTest, judge
+from alerting.rulebook.ruletest import MAX_STEPS_OF_A_FILE, RuleTest, judge
 from alerting.rulebook.units import objection
 
 SHIPPED = "default.yaml"
@@ -86,7 +86,11 @@ def proved(file: RuleFile) -> RuleFile:
 def failures(file: RuleFile) -> list[Problem]:
     """Why tests of the file fail, empty when all of them pass."""
     problems = []
+    steps = 0
     for test, line, expectations in file.tests:
+        steps += test.steps()
+        if steps > MAX_STEPS_OF_A_FILE:
+            return [Problem(line, f"{steps} samples up to this test; at most {MAX_STEPS_OF_A_FILE}")]
         for expectation, text in judge(test, file.rules):
             at = line if expectation is None else expectations[expectation]
             problems.append(Problem(at, f"test {test.name!r} fails: {text}"))

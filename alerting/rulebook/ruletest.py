@@ -21,6 +21,8 @@ from alerting.rulebook.series import parse, samples
 from fengsui.model import Point, Quality
 
 MAX_STEPS = 200_000
+MAX_STEPS_OF_A_FILE = 500_000
+"""Samples of all tests together, times points: a running core tries a file in some ten seconds."""
 MAX_POINTS = 200
 Window = float | tuple[float, float]
 
@@ -115,6 +117,11 @@ class RuleTest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if at.tzinfo is None:
             raise ValueError(f"start {self.start!r} has no offset from UTC; write 2024-01-01T08:00+08:00")
         return round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000
+
+    def steps(self) -> int:
+        """Samples, times points."""
+        lengths = [sum(run.times for run in parse(signal.series)) for signal in self.points]
+        return max(lengths) * len(lengths)
 
 
 class Said(NamedTuple):

@@ -13,7 +13,7 @@ from alerting.detect.rules import RuleSet, Silence, Threshold
 from alerting.errors import RulesRefused
 from alerting.rulebook.document import MAX_DEPTH, read
 from alerting.rulebook.file import failures, kinds, load, parse, parse_rules, shipped
-from alerting.rulebook.ruletest import play
+from alerting.rulebook.ruletest import MAX_STEPS, MAX_STEPS_OF_A_FILE, play
 from alerting.rulebook.units import QUANTITIES, objection
 from fengsui.model import AlarmClass
 
@@ -168,6 +168,14 @@ def test_a_file_whose_test_fails_is_refused(tmp_path: Path) -> None:
     assert str(refused.value) == (
         f"{path}:15: test 'it burns' fails: heat does not raise at 1 s: it says nothing"
     )
+
+
+def test_the_tests_of_a_file_are_bounded_together() -> None:
+    """Many long tests are refused before they keep a running core busy."""
+    long = TEST.replace("20 60", f"20x{MAX_STEPS - 1}").partition("\n")[2]
+    problems = failures(parse(HEAT + "tests:\n" + long * 3, "site.yaml"))
+    assert len(problems) == 1
+    assert f"at most {MAX_STEPS_OF_A_FILE}" in problems[0].text
 
 
 def test_no_is_a_word_and_a_time_of_day_no_number() -> None:
