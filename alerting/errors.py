@@ -7,12 +7,16 @@
     │   ├── UnknownAlarm       no such alarm, or none this person may see
     │   ├── StaleAlarm         the alarm has changed since this person looked: look again
     │   └── NotAllowed         the person's roles do not allow it
-    └── RecordUnavailable      the state database does not answer: try again later
+    ├── RecordUnavailable      the state database does not answer: try again later
+    └── RulesRefused           a rule file that cannot be used: correct it; ``problems`` holds every one
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from fengsui.errors import FengsuiError
 
 
 class AlertingError(Exception):
@@ -45,3 +49,21 @@ class NotAllowed(AlarmRefused):
 
 class RecordUnavailable(AlertingError):
     """The state database cannot be read or written now."""
+
+
+class Problem(NamedTuple):
+    """What is wrong in a rule file, and what to do; line 0 stands for the whole file."""
+
+    line: int
+    text: str
+
+
+class RulesRefused(AlertingError, FengsuiError):
+    """A rule file that cannot be used; nothing of it was taken. ``str()`` has lines ``file:line: reason``."""
+
+    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
+        self.name = name
+        self.problems = sorted(problems)
+        super().__init__(
+            "\n".join(f"{name}:{line}: {text}" if line else f"{name}: {text}" for line, text in self.problems)
+        )

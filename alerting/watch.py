@@ -143,7 +143,7 @@ class Watch:
             self.snapshot_fault = f"damaged snapshots: {', '.join(p.name for p in self._snapshots.damaged)}"
         if self.snapshot_fault:
             log.error("detection starts from older state", fault=self.snapshot_fault)
-        self.engine.assume(self.book.active_rules())
+        self._take_over()
         self._snapshots_at.clear()
         self._snapshots_at.append(self.cursor)
 
@@ -192,6 +192,17 @@ class Watch:
         changes += self.book.advance(now_us=now_us, now_s=now_s)
         self.recorder.submit(changes, None)
 
+    def adopt(self, rules: RuleSet) -> None:
+        """Judge by other rules from now on; a rule that stays in its version keeps its state.
+
+        What was raised by a rule that is gone, or is not for that point any more, is let go.
+        """
+        self._follow_registry(self._monotonic_s())
+        self._rules = rules
+        self.engine.adopt(rules, now_s=self._monotonic_s())
+        self.book.adopt(rules)
+        self._take_over()
+
     async def acknowledge(self, viewer: Viewer, alarm: str, version: int) -> Alarm:
         """A person has seen the alarm; the alarm after it, its ``number`` None while not yet recorded.
 
@@ -224,6 +235,13 @@ class Watch:
         else:
             self._snapshots_at.append(cursor)
             self.snapshot_fault = ""
+
+    def _take_over(self) -> None:
+        """Bring what the book holds active and what the rules can still hold into line."""
+        active = self.book.active_rules()
+        self.engine.assume(active)
+        changes = self.book.release(self.engine.orphans(active), now_us=self._wall_us())
+        self.recorder.submit(changes, None)
 
     def _follow_registry(self, now_s: float, batch: Batch | None = None) -> None:
         """Take over a changed registry: at once when a batch speaks of a point that is new here."""

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from alerting.detect.engine import Engine
-from alerting.detect.rules import Change, RuleSet, default_rules
+from alerting.detect.rules import Change, RuleSet
 from alerting.detect.verdict import Verdict, VerdictKind
 from alerting.detect.zones import Zones
+from alerting.rulebook.file import default_rules
 from bench.backlog import Progress
 from bench.figures import Figure, Result, Row, rounded
 from fengsui.model import AlarmClass, Point

@@ -55,6 +55,21 @@ class Accept(Body):
     unit: Text = ""
 
 
+RulesText = Annotated[str, Field(max_length=500_000)]
+
+
+class Rules(Body):
+    """A rule file to try."""
+
+    text: RulesText
+
+
+class NewRules(Rules):
+    """A rule file to put in the place of the one of ``digest``."""
+
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
 class StartFire(Body):
     """Light the simulated fire, in ``building`` if there are several."""
 
@@ -172,6 +187,24 @@ async def deadletters(
     return _json(await core.request("deadletters", session.viewer, limit=limit, **more))
 
 
+async def rules(session: Signed, core: Line) -> Response:
+    """The rule file in force, its digest, and each rule with its fields and in words."""
+    return _json(await core.request("rules", session.viewer))
+
+
+async def check_rules(session: Signed, core: Line, what: Annotated[Rules, Depends(body(Rules))]) -> Response:
+    """Read a rule file and run its tests; 422 with every problem, else what it would change."""
+    return _json(await core.request("check_rules", session.viewer, text=what.text))
+
+
+async def replace_rules(
+    session: Signed, core: Line, what: Annotated[NewRules, Depends(body(NewRules))]
+) -> Response:
+    """Put a rule file in force, at once and for good; 422 as above, 409 when another one is in force."""
+    fields = what.model_dump()
+    return _json(await core.request("replace_rules", session.viewer, **fields))
+
+
 async def start_fire(
     session: Signed, core: Line, what: Annotated[StartFire, Depends(body(StartFire))]
 ) -> Response:
@@ -213,6 +246,9 @@ DOORS = [
     Door("GET", "/api/v1/discovered", discovered, Action.REGISTER),
     Door("POST", "/api/v1/discovered/accept", accept, Action.REGISTER),
     Door("GET", "/api/v1/deadletters", deadletters, Action.READ_DEAD_LETTERS),
+    Door("GET", "/api/v1/rules", rules, Action.READ),
+    Door("PUT", "/api/v1/rules", replace_rules, Action.CHANGE_RULES),
+    Door("POST", "/api/v1/rules/check", check_rules, Action.CHANGE_RULES),
     Door("POST", "/api/v1/lab/fire", start_fire, Action.SIMULATE),
     Door(LIVE, "/api/v1/live", live, Action.READ),
 ]

@@ -27,8 +27,8 @@ MAX_LINE = 16 * 1024 * 1024
 MAX_REQUEST = 1024 * 1024
 MAX_PENDING = 256
 ANSWER_S = 5.0
-SLOW = {"start_fire": 12.0, "accept": 15.0}
-"""Requests that take longer: a gateway answers, or dead letters are replayed."""
+SLOW = {"start_fire": 12.0, "accept": 15.0, "check_rules": 60.0, "replace_rules": 60.0}
+"""Requests that take longer: a gateway answers, dead letters are replayed, rules are tested."""
 BACKOFF_S = (0.1, 2.0)
 SILENT_S = 5.0
 """The core pushes its status every second; a line silent for so long is dead and opened again."""

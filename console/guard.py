@@ -1,7 +1,7 @@
 """At every door of the console: who may pass, from where, and which headers the answer carries.
 
 Deny by default: a request that matches no declared :class:`Door` gets 404, and a route that somebody
-added without declaring who may use it gets 403. What acts is POST, needs the session's token in a
+added without declaring who may use it gets 403. What acts is POST or PUT, needs the session's token in a
 header that no other site can set, and an Origin of ours if the browser names one.
 """
 
@@ -106,7 +106,7 @@ class Guard:
         secret = connection.cookies.get(self._cookie)
         session = await self._accounts.session(secret) if secret else None
         scope.setdefault("state", {})["session"] = session
-        if method in ("POST", LIVE) and not self._is_ours(connection.headers, must_be_named=method == LIVE):
+        if method != "GET" and not self._is_ours(connection.headers, must_be_named=method == LIVE):
             return _refuse(403, "forbidden", "This request comes from another site.")
         if action is ANYONE:
             return None
@@ -117,7 +117,7 @@ class Guard:
         if not session.viewer.may(action):
             log.warning("guard.refused", person=session.viewer.person, method=method, path=path)
             return _refuse(403, "forbidden", "Your role does not allow this.")
-        if method == "POST":
+        if method not in ("GET", LIVE):
             token = connection.headers.get(TOKEN_HEADER, "")
             if not secrets.compare_digest(token.encode(), session.token.encode()):
                 return _refuse(403, "forbidden", "The request does not carry the token of your session.")

@@ -10,9 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from fengsui.errors import UsageError
 
 metadata = MetaData(
     naming_convention={
@@ -24,7 +27,24 @@ metadata = MetaData(
     }
 )
 
+STATE = "state.db"
+"""The state database's name in a core's data directory, unless it is somewhere else."""
+
 _WRITES = "fengsui_writes"
+
+
+def existing(folder: Path, url: str | None) -> Engine:
+    """An engine for the state database of a core that ran before: at ``url``, or else in its ``folder``.
+
+    Raises:
+        UsageError: There is none in ``folder``.
+    """
+    if url is not None:
+        return connect(url)
+    path = folder / STATE
+    if not path.exists():
+        raise UsageError(f"{path} is not there; start the core once, or name its data directory with --data")
+    return connect(f"sqlite:///{path}")
 
 
 def connect(url: str, *, busy_timeout_ms: int = 1000) -> Engine:

@@ -142,6 +142,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     uom: str
     """Unit of measure; *unit* alone is the organisation (单位)."""
     device: str = ""
+    device_type: str = ""
+    """What kind of device it is, such as ``hydrant``; rules choose points by it."""
     zone: str = ""
     building: str = ""
     unit: str = ""

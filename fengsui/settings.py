@@ -160,7 +160,7 @@ def fit(path: Path, tables: dict[str, object], type_: type[T]) -> T:
     try:
         return msgspec.convert(tables, type_, dec_hook=decode)
     except msgspec.ValidationError as error:
-        raise SettingsError(path, _explain(str(error), type_)) from error
+        raise SettingsError(path, explain(str(error), type_)) from error
 
 
 def read_secret(path: Path) -> Secret:
@@ -195,8 +195,8 @@ def sample(process: str) -> str:
     return (resources.files("fengsui") / "samples" / f"{process}.toml").read_text(encoding="utf-8")
 
 
-def _explain(message: str, type_: type) -> str:
-    """Msgspec's message in the reader's words, with the key in full and near misses named."""
+def explain(message: str, type_: type) -> str:
+    """What a ``msgspec.ValidationError`` says, in the reader's words: the key in full, near misses named."""
     text, _, at = message.partition(" - at `$")
     keys = re.findall(r"[^.\[\]`]+|\[\d+\]|\[\.\.\.\]", at)
 
@@ -212,9 +212,18 @@ def _explain(message: str, type_: type) -> str:
         return f"key `{name(found[1])}` is missing; add it"
     if found := re.fullmatch(r"Expected `str` matching regex .*", text):
         return f"key `{name()}`: only letters, digits, `_` and `-`, at most 64 of them"
-    text = re.sub(r"`(\w+)(?: \| null)?`", lambda word: _WORDS.get(word[1], word[0]), text)
+    text = re.sub(r"`(\w+(?: \| \w+)*)`", _in_words, text)
     text = text.replace("Expected", "expected").replace("Invalid", "invalid")
     return f"key `{name()}`: {text}" if keys else text
+
+
+def _in_words(types: re.Match[str]) -> str:
+    """Types as msgspec names them, such as ``float | array | null``."""
+    names = types[1].split(" | ")
+    wanted = [name for name in names if name != "null"] or names
+    if any(name not in _WORDS for name in wanted):
+        return types[0]
+    return " or ".join(_WORDS[name] for name in wanted)
 
 
 def _known_keys(type_: type, keys: list[str]) -> list[str]:

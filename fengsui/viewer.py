@@ -29,6 +29,8 @@ class Action(StrEnum):
     """Accept a discovered point, import or change the registry."""
     READ_DEAD_LETTERS = "read_dead_letters"
     REPLAY_DEAD_LETTERS = "replay_dead_letters"
+    CHANGE_RULES = "change_rules"
+    """Try rules, and put them in force."""
     SIMULATE = "simulate"
     BACKTEST = "backtest"
     """Read the rules in force, and hold a draft against the past."""
@@ -43,6 +45,7 @@ _MAY: dict[Action, frozenset[Role]] = {
     Action.REGISTER: frozenset({Role.ENGINEER, Role.ADMIN}),
     Action.READ_DEAD_LETTERS: frozenset({Role.ENGINEER, Role.ADMIN}),
     Action.REPLAY_DEAD_LETTERS: frozenset({Role.ENGINEER, Role.ADMIN}),
+    Action.CHANGE_RULES: frozenset({Role.ENGINEER, Role.ADMIN}),
     Action.SIMULATE: frozenset({Role.OFFICER, Role.ENGINEER}),
     Action.BACKTEST: frozenset({Role.ENGINEER, Role.ADMIN}),
     Action.ADMINISTER: frozenset({Role.ADMIN}),

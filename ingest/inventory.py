@@ -62,6 +62,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     model: str = ""
+    type: str = ""
+    """What kind of device it is, such as ``hydrant``; its points carry it, rules choose by it."""
     zone: str = ""
     building: str = ""
 
@@ -72,7 +74,7 @@ FIELDS: Mapping[Sort, tuple[str, ...]] = {
     Sort.UNIT: ("id", "name"),
     Sort.BUILDING: ("id", "name", "unit"),
     Sort.ZONE: ("id", "name", "building"),
-    Sort.DEVICE: ("id", "name", "model", "zone", "building"),
+    Sort.DEVICE: ("id", "name", "model", "type", "zone", "building"),
     Sort.POINT: (
         "id", "gateway", "name", "quantity", "uom",
         "device", "zone", "building", "unit", "place", "low", "high",
@@ -268,8 +270,14 @@ class _Merge:
 
     def _device(self, fields: dict[str, str]) -> Device:
         zone, building = self._place(fields.get("zone", ""), fields.get("building", ""))
-        model = display(fields.get("model", ""), "model")
-        return Device(id=fields["id"], name=_name(fields), model=model, zone=zone, building=building)
+        return Device(
+            id=fields["id"],
+            name=_name(fields),
+            model=display(fields.get("model", ""), "model"),
+            type=display(fields.get("type", ""), "type"),
+            zone=zone,
+            building=building,
+        )
 
     def _point(self, fields: dict[str, str]) -> Point:
         get = fields.get
@@ -310,6 +318,7 @@ class _Merge:
             quantity=quantity,
             uom=display(get("uom", ""), "uom", longest=MAX_UOM),
             device=device,
+            device_type=self._new.devices[device].type if device else "",
             zone=zone,
             building=building,
             unit=unit,
@@ -334,7 +343,7 @@ class _Merge:
                 self._new.devices[device.id] = msgspec.structs.replace(device, building=building)
 
     def _move_points(self) -> None:
-        """Take points along whose device, zone or building moved: the place decides who may see them."""
+        """Take points along whose device, zone or building changed: the place decides who may see them."""
         new = self._new
         for point in new.points:
             point = new.by_id[point.id]
@@ -347,8 +356,12 @@ class _Merge:
             if zone and new.zones[zone].building != building:
                 text = f"point {point.id} is in zone {zone}, its device {point.device} in building {building}"
                 self._mistakes.append(Mistake(0, f"{text}; give the point its zone there"))
-            elif (zone, building, unit) != (point.zone, point.building, point.unit):
-                new.by_id[point.id] = msgspec.structs.replace(point, zone=zone, building=building, unit=unit)
+                continue
+            type_ = device.type if device else ""
+            if (type_, zone, building, unit) != (point.device_type, point.zone, point.building, point.unit):
+                new.by_id[point.id] = msgspec.structs.replace(
+                    point, device_type=type_, zone=zone, building=building, unit=unit
+                )
 
     def _bind(self, lines: dict[str, int]) -> None:
         for point in self._new.points:

@@ -95,6 +95,7 @@ _TABLES: dict[Sort, Table] = {
         "point",
         metadata,
         *(_text(name, key=name == "id") for name in FIELDS[Sort.POINT] if name not in ("low", "high")),
+        _text("device_type"),
         Column("low", Float),
         Column("high", Float),
         Column("index", Integer, nullable=False, unique=True),

@@ -156,7 +156,7 @@ def _fields(events: Iterator[Any]) -> dict[str, str]:
 def _scalar(event: Any) -> str:
     _expect(event, yaml.ScalarEvent, "a plain text or number is needed here")
     text: str = event.value
-    return "" if event.style is None and text in ("~", "null") else text
+    return "" if event.implicit[0] and text in ("~", "null") else text
 
 
 def _expect(event: Any, type_: type[yaml.Event], text: str) -> None:

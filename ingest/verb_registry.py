@@ -14,9 +14,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
-
-from fengsui.database import connect
+from fengsui.database import existing
 from fengsui.errors import UsageError
 from fengsui.viewer import Role, Viewer
 from ingest.inventory import FIELDS, Sort
@@ -73,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _exchange(args: argparse.Namespace, viewer: Viewer) -> int:
     format_ = format_of(args.file)
-    engine = _database(args)
+    engine = existing(args.data, args.database)
     try:
         registry = await Registry.open(engine)
         if args.what == "export":
@@ -92,15 +90,6 @@ async def _exchange(args: argparse.Namespace, viewer: Viewer) -> int:
         return 0
     finally:
         engine.dispose()
-
-
-def _database(args: argparse.Namespace) -> Engine:
-    if args.database is not None:
-        return connect(args.database)
-    path = args.data / "state.db"
-    if not path.exists():
-        raise UsageError(f"{path} is not there; start the core once, or name its data directory with --data")
-    return connect(f"sqlite:///{path}")
 
 
 def _ask(data: Path, viewer: Viewer, do: str, **named: object) -> Any:

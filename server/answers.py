@@ -8,9 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 
 from alerting.alarms.lifecycle import Alarm
-from alerting.errors import AlarmRefused
+from alerting.detect.rules import RuleSet
+from alerting.errors import AlarmRefused, RecordUnavailable, RulesRefused
+from alerting.rulebook.diff import kind_of
+from alerting.rulebook.explain import explain
 from alerting.watch import Watch
 from fengsui.viewer import Action, Viewer
 from ingest.deadletter import DeadLetter, DeadLetterForbidden, DeadLetterUnavailable
@@ -24,11 +28,14 @@ from server.config import Settings
 from server.latest import LatestReadings
 from server.local import Question as Asking
 from server.local import Refused
+from server.rulebook import Rulebook, RulesChanged
 
 MAX_POINTS = 1_000
 MAX_HISTORY = 5_000
 MAX_LETTERS = 500
 COMMAND_S = 10
+
+log = structlog.get_logger()
 
 
 class _Version(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,6 +72,15 @@ class _Letters(msgspec.Struct, forbid_unknown_fields=True):
     before: int | None = None
 
 
+class _Rules(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+
+
+class _NewRules(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+    digest: str
+
+
 class _StartFire(msgspec.Struct, forbid_unknown_fields=True):
     building: str | None = None
 
@@ -88,6 +104,7 @@ class Asked(Protocol):
     deadletter: DeadLetter
     intake: Intake
     backtests: Backtests
+    rulebook: Rulebook
 
     def status(self, viewer: Viewer) -> dict[str, Any]:
         """What is shown of the core."""
@@ -97,6 +114,9 @@ class Asked(Protocol):
 
     def replay_soon(self, gateway: str, name: str) -> None:
         """Deliver what was put aside while this name was unknown."""
+
+    def put_in_force(self, rules: RuleSet) -> None:
+        """Judge by these rules from now on."""
 
     async def reply_of(self, nonce: str, timeout_s: float) -> str:
         """What a gateway answered to a command."""
@@ -117,8 +137,10 @@ class Answers:
             "discovered": (Action.REGISTER, _Nothing, self._discovered),
             "accept": (Action.REGISTER, _Accept, self._accept),
             "deadletters": (Action.READ_DEAD_LETTERS, _Letters, self._deadletters),
+            "rules": (Action.READ, _Nothing, self._rules),
+            "check_rules": (Action.CHANGE_RULES, _Rules, self._check_rules),
+            "replace_rules": (Action.CHANGE_RULES, _NewRules, self._replace_rules),
             "start_fire": (Action.SIMULATE, _StartFire, self._start_fire),
-            "rules": (Action.BACKTEST, _Nothing, self._rules),
             "start_backtest": (Action.BACKTEST, Question, self._start_backtest),
             "look_backtest": (Action.BACKTEST, _Ticket, self._look_backtest),
             "cancel_backtest": (Action.BACKTEST, _Ticket, self._cancel_backtest),
@@ -146,11 +168,11 @@ class Answers:
             raise Refused(error.code, str(error)) from error
         except (RegistryForbidden, DeadLetterForbidden) as error:
             raise Refused("forbidden", str(error)) from error
-        except (RowsRefused, BacktestRefused) as error:
+        except (RowsRefused, RulesRefused, BacktestRefused) as error:
             raise Refused("invalid", str(error)) from error
         except PointHidden as error:
             raise Refused("unknown", "there is no such point") from error
-        except (RegistryUnavailable, DeadLetterUnavailable, StoreError) as error:
+        except (RegistryUnavailable, DeadLetterUnavailable, RecordUnavailable, StoreError) as error:
             raise Refused("unavailable", str(error)) from error
 
     async def _alarms(self, viewer: Viewer, _args: _Nothing) -> dict[str, Any]:
@@ -206,6 +228,38 @@ class Answers:
         letters = await self._core.deadletter.newest(viewer, limit, args.before)
         return [letter._asdict() for letter in letters]
 
+    async def _rules(self, _viewer: Viewer, _args: _Nothing) -> dict[str, Any]:
+        book = self._core.rulebook
+        rules = [
+            {"kind": kind_of(rule), "line": book.file.lines.get(rule.name, 0)}
+            | {
+                "text_en": " ".join(words.en for words in said),
+                "text_zh": "".join(words.zh for words in said),
+            }
+            | msgspec.to_builtins(rule)
+            for rule in book.rules.all()
+            for said in (explain(rule),)
+        ]
+        return {"name": book.file.name, "digest": book.digest, "text": book.file.text, "rules": rules}
+
+    async def _check_rules(self, viewer: Viewer, args: _Rules) -> dict[str, Any]:
+        _of_all_units(viewer)
+        file, differences = await self._core.rulebook.check(args.text)
+        return {"tests": len(file.tests), "differences": [str(one) for one in differences]}
+
+    async def _replace_rules(self, viewer: Viewer, args: _NewRules) -> dict[str, Any]:
+        _of_all_units(viewer)
+        book = self._core.rulebook
+        try:
+            differences = await book.replace(args.text, args.digest, now_us=time.time_ns() // 1_000)
+        except RulesChanged as error:
+            raise Refused("stale", "somebody else has changed the rules; read them again") from error
+        except OSError as error:
+            raise Refused("unavailable", f"the rule file cannot be written: {error.strerror}") from error
+        self._core.put_in_force(book.rules)
+        log.info("rules.replaced", person=viewer.person, differences=[str(one) for one in differences])
+        return {"digest": book.digest, "differences": [str(one) for one in differences]}
+
     async def _start_fire(self, _viewer: Viewer, args: _StartFire) -> dict[str, str]:
         gateway = self._core.settings.simulated_gateway
         if not gateway:
@@ -223,9 +277,6 @@ class Answers:
             raise Refused("unavailable", "the core has no connection to the broker; try again in a moment")
         return {"gateway": gateway, "text": await self._core.reply_of(nonce, COMMAND_S)}
 
-    async def _rules(self, _viewer: Viewer, _args: _Nothing) -> dict[str, str]:
-        return {"text": self._core.backtests.in_force}
-
     async def _start_backtest(self, viewer: Viewer, args: Question) -> dict[str, str]:
         return {"ticket": await self._core.backtests.start(viewer, args)}
 
@@ -235,3 +286,9 @@ class Answers:
     async def _cancel_backtest(self, viewer: Viewer, args: _Ticket) -> dict[str, Any]:
         await self._core.backtests.cancel(viewer, args.ticket)
         return {}
+
+
+def _of_all_units(viewer: Viewer) -> None:
+    """Rules are for every unit, so who sees some units only does not change them."""
+    if viewer.units is not None:
+        raise Refused("forbidden", f"rules are for every unit, {viewer.person} is for some of them only")

@@ -17,12 +17,11 @@ from sqlalchemy import Engine
 import fengsui
 from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry as Told
-from alerting.detect.rules import RuleSet, default_rules, parse_rules
+from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor, Snapshots
 from alerting.watch import Watch
 from fengsui.batch import Batch
 from fengsui.database import connect
-from fengsui.errors import SettingsError
 from fengsui.journal import Journal
 from fengsui.log import sync_folder
 from fengsui.model import Lane
@@ -38,13 +37,14 @@ from ingest.intake import Intake, Unnumbered
 from ingest.registry import Registry, RegistryUnavailable
 from ingest.writer import STORE_DOWN, Writer
 from server.answers import Answers
-from server.backtest import Kept, text_in_force
+from server.backtest import Kept
 from server.backtests import Backtests
 from server.config import Settings
 from server.faults import Faults
 from server.latest import LatestReadings
 from server.local import Local, Refused
 from server.migrations import upgrade
+from server.rulebook import Rulebook
 from server.series import open_store
 
 STATUS_EVERY_S = 1.0
@@ -68,7 +68,7 @@ class Core:
         registry: Registry,
         journal: Journal,
         *,
-        rules: RuleSet,
+        rulebook: Rulebook,
         clock: Timepiece,
     ) -> None:
         self.settings = settings
@@ -87,10 +87,11 @@ class Core:
         self.writer = Writer(
             journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
         )
-        self.backtests = Backtests(Kept(settings.store, settings.database_url, text_in_force(settings.rules)))
+        self.backtests = Backtests(lambda: Kept(settings.store, settings.database_url, rulebook.file.text))
         self.local = Local(settings.socket, Answers(self).answer)
+        self.rulebook = rulebook
         self.watch = Watch(
-            rules,
+            rulebook.rules,
             registry,
             database,
             Snapshots(folder / "snapshots"),
@@ -121,17 +122,18 @@ class Core:
         """Open what the core keeps, and load the alarm book.
 
         Raises:
-            SettingsError: The rule file cannot be used.
+            SettingsError: The rule file cannot be used, or is not what its versions have been here.
             JournalError, RecordUnavailable, RegistryUnavailable: What it keeps cannot be read.
         """
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(settings.folder.parent)
-        rules = default_rules() if settings.rules is None else _load_rules(settings)
+        file, path = await asyncio.to_thread(Rulebook.read, settings.rules, settings.folder)
         await asyncio.to_thread(upgrade, settings.database_url)
         database = connect(settings.database_url)
+        rulebook = await Rulebook.open(file, path, database, now_us=clock.wall_us())
         registry = await Registry.open(database)
         journal = Journal(settings.journal.folder, quota_bytes=settings.journal.quota_mb << 20)
-        core = cls(settings, database, registry, journal, rules=rules, clock=clock)
+        core = cls(settings, database, registry, journal, rulebook=rulebook, clock=clock)
         await core.watch.start()
         return core
 
@@ -251,6 +253,10 @@ class Core:
         text = str(reply.get("done") or reply.get("refused") or "")[:500]
         self._replies.append((str(reply.get("nonce", "")), text))
         self._replied.set()
+
+    def put_in_force(self, rules: RuleSet) -> None:
+        """Judge by these rules from now on; what stays the same keeps its state."""
+        self.watch.adopt(rules)
 
     async def reply_of(self, nonce: str, timeout_s: float) -> str:
         """What a gateway answered to a command.
@@ -430,11 +436,3 @@ class Core:
         faults.hold(
             "residue", residue != 0, f"{residue} readings or records are not accounted for", "守恒有残差"
         )
-
-
-def _load_rules(settings: Settings) -> RuleSet:
-    assert settings.rules is not None
-    try:
-        return parse_rules(settings.rules.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(settings.rules, str(error)) from error

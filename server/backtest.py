@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta, timezone
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,9 @@ from alerting.alarms.record import begun_at
 from alerting.backtest.labels import Interval, LabelError, parse_labels, unknown_places
 from alerting.backtest.replay import MOST_ALARMS, Backtest, Span
 from alerting.backtest.report import Report
-from alerting.detect.rules import RuleError, RuleSet, parse_rules
+from alerting.detect.rules import RuleSet
+from alerting.errors import RulesRefused
+from alerting.rulebook.file import parse, shipped
 from fengsui.database import connect
 from fengsui.errors import FengsuiError
 from fengsui.model import AlarmClass, Point
@@ -25,6 +26,7 @@ from fengsui.viewer import Viewer
 from ingest.registry import Registry, RegistryUnavailable
 from ingest.store.base import StoreError
 from server.config import Embedded, Influx
+from server.rulebook import OWN
 from server.series import open_history
 
 DAY_S = 86_400
@@ -179,15 +181,17 @@ def span_of(question: Question, bounds: Bounds) -> Span:
     return Span(warm_us, question.from_us, question.to_us, zone)
 
 
-def text_in_force(file: Path | None) -> str:
-    """A rule file's text; without one, of the rules that Fengsui ships.
+def text_in_force(named: Path | None, folder: Path | None = None) -> str:
+    """A rule file's text; without one, of what a person put in force at the core of ``folder``, else shipped.
 
     Raises:
         BacktestRefused: the file cannot be read.
     """
+    file = named
+    if named is None and folder is not None and (folder / OWN).exists():
+        file = folder / OWN
     if file is None:
-        shipped = resources.files("alerting.detect").joinpath("default.toml")
-        return shipped.read_text(encoding="utf-8")
+        return shipped().text
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -201,9 +205,9 @@ def read_rules(text: str, name: str) -> RuleSet:
         BacktestRefused: it is none; ``name`` says whose.
     """
     try:
-        return parse_rules(text)
-    except RuleError as error:
-        raise BacktestRefused(f"{name}: {error}") from error
+        return parse(text, name).rules
+    except RulesRefused as error:
+        raise BacktestRefused(str(error)) from error
 
 
 def parse_scope(text: str) -> dict[str, re.Pattern[str]]:

@@ -58,14 +58,14 @@ class Backtests:
     """The core's backtests; :meth:`run` must run beside them.
 
     Args:
-        kept: Where the core's past is.
+        kept: Says where the core's past is, and which rules are in force.
         monotonic_s: For the lease.
         worker: Command of the process that does the work.
     """
 
     def __init__(
         self,
-        kept: Kept,
+        kept: Callable[[], Kept],
         *,
         monotonic_s: Callable[[], float] = time.monotonic,
         worker: Sequence[str] = WORKER,
@@ -75,11 +75,6 @@ class Backtests:
         self._worker = worker
         self._newest: _Running | None = None
         self._asked = asyncio.Event()
-
-    @property
-    def in_force(self) -> str:
-        """Text of the rules in force, as the core read them."""
-        return self._kept.in_force
 
     async def start(self, viewer: Viewer, question: Question) -> str:
         """Begin; the ticket to look with.
@@ -149,7 +144,7 @@ class Backtests:
         assert process.stdout is not None
         following = asyncio.create_task(self._follow(one, process.stdout), name="backtest.follow")
         try:
-            process.stdin.write(Job(self._kept, one.viewer, one.question, BOUNDS).encode())
+            process.stdin.write(Job(self._kept(), one.viewer, one.question, BOUNDS).encode())
             while not following.done():
                 asked = asyncio.create_task(self._asked.wait(), name="backtest.asked")
                 await asyncio.wait(

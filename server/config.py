@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from fengsui.database import STATE
 from fengsui.errors import SettingsError
 from fengsui.settings import Broker, Secret, is_loopback
 
@@ -102,4 +103,4 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     @property
     def database_url(self) -> str:
         """Where the state is."""
-        return self.database or f"sqlite:///{self.folder / 'state.db'}"
+        return self.database or f"sqlite:///{self.folder / STATE}"

@@ -19,13 +19,12 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from alerting.detect.rules import default_rules
+from alerting.rulebook.file import shipped
 from console.app import open_database
 from console.app import run as run_console
 from console.auth import create_user
@@ -267,8 +266,9 @@ def fitting_speed(span_s: float, for_s: float) -> float:
 
 def rules_for(speed: float) -> str:
     """The shipped rules; only the silence of a gateway, whose heartbeats are real, is on real time."""
-    text = resources.files("alerting.detect").joinpath("default.toml").read_text(encoding="utf-8")
-    return f"{text.partition('[offline]')[0]}[offline]\nafter_s = {default_rules().offline.after_s * speed}\n"
+    file = shipped()
+    rules, _, _ = file.text.partition("\noffline:\n")  # what follows are its tests, which are about real time
+    return f"{rules}\noffline:\n  after_s: {file.rules.offline.after_s * speed}\n"
 
 
 def held_readings(spool: Spool) -> int:
@@ -375,7 +375,7 @@ def _make_person(database: Path, password: str) -> None:
 
 
 def _core_settings(folder: Path, login: Broker, speed: float) -> CoreSettings:
-    rules = folder / "rules.toml"
+    rules = folder / "rules.yaml"
     rules.write_text(rules_for(speed), encoding="utf-8")
     return CoreSettings(
         process="core",

@@ -131,7 +131,7 @@ def _over_store(args: argparse.Namespace, screen: Screen) -> Report:
     if args.config is None and not file.exists():
         raise UsageError(f"{file} is not there; name the core's data directory with --data, or --config FILE")
     core = settings.load(file, Settings)
-    kept = Kept(core.store, core.database_url, text_in_force(args.against or core.rules))
+    kept = Kept(core.store, core.database_url, text_in_force(args.against or core.rules, core.folder))
     warm_days = WARM_UP_DAYS if args.warm_up is None else args.warm_up
     question = _question(args, _us(args.begin), _us(args.end), warm_days, args.begin)
     viewer = Viewer(f"shell:{getpass.getuser()}", frozenset({Role.ADMIN}), None)

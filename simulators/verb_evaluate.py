@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from alerting.detect.rules import RuleError, RuleSet, default_rules, parse_rules
+from alerting.detect.rules import RuleSet
+from alerting.rulebook.file import default_rules, load
 from fengsui.errors import UsageError
 from fengsui.runtime import OK
 from simulators.evaluation import FileReport, Status, Summary
@@ -82,12 +83,7 @@ def summary(found: Summary) -> str:
 def _rules(file: Path | None) -> tuple[RuleSet, str]:
     if file is None:
         return default_rules(), "the shipped rules"
-    try:
-        return parse_rules(file.read_text(encoding="utf-8")), file.name
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read as rules: {error}") from error
-    except RuleError as error:
-        raise UsageError(f"{file}: {error}") from error
+    return load(file).rules, file.name
 
 
 def _write(file: Path, content: bytes) -> None:

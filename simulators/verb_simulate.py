@@ -10,7 +10,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from alerting.detect.rules import RuleError, RuleSet, default_rules, parse_rules
+from alerting.detect.rules import RuleSet
+from alerting.rulebook.file import default_rules
+from alerting.rulebook.file import load as read_rules
 from fengsui import settings
 from fengsui.errors import UsageError
 from fengsui.runtime import FAILED, OK, Stop, wall_us
@@ -143,7 +145,7 @@ def _check(args: argparse.Namespace) -> int:
     for name in ("config", "speed", "gateway"):
         if getattr(args, name) is not None:
             raise UsageError(f"--{name} does not go with --check, which runs as fast as it can")
-    rules = default_rules() if args.rules is None else _rules(args.rules)
+    rules = default_rules() if args.rules is None else read_rules(args.rules).rules
     scripts = [load(what, args.fault or []) for what in args.what or library()]
     for script in scripts:
         check_rules(script, rules)
@@ -179,15 +181,6 @@ def _check_one(script: Script, rules: RuleSet, seed: int, screen: Screen) -> Sui
 
 def _line(answer: Answer) -> str:
     return f"  {'ok   ' if answer.holds else 'FAILS'} {answer.place}: {answer.wanted} | got {answer.got}"
-
-
-def _rules(path: Path) -> RuleSet:
-    try:
-        return parse_rules(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except RuleError as error:
-        raise UsageError(f"{path}: {error}") from error
 
 
 def _seed(args: argparse.Namespace, script: Script) -> int:

@@ -282,6 +282,15 @@ class FakeCore:
     def _do_deadletters(self, _request: Json, _units: list[str] | None) -> Json:
         return {"ok": self.deadletters}
 
+    def _do_rules(self, _request: Json, _units: list[str] | None) -> Json:
+        return {"ok": {"name": "rules.yaml", "digest": "0123456789abcdef", "text": "", "rules": []}}
+
+    def _do_check_rules(self, _request: Json, _units: list[str] | None) -> Json:
+        return {"ok": {"tests": 0, "differences": []}}
+
+    def _do_replace_rules(self, request: Json, _units: list[str] | None) -> Json:
+        return {"ok": {"digest": request["digest"], "differences": []}}
+
     def _do_start_fire(self, _request: Json, _units: list[str] | None) -> Json:
         self.put(alarm("SIM-1", self.wall_us(), test=True))
         return {"ok": {}}

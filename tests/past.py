@@ -17,21 +17,21 @@ from tests.readings import rows
 DAY_US = 86_400_000_000
 FROM_US = round(datetime(2026, 5, 1, tzinfo=UTC).timestamp()) * 1_000_000
 DRAFT = """\
-[[threshold]]
-name = "heat-fire"
-version = 2
-cls = "fire"
-quantity = "temperature"
-uom = "degC"
-above = 50.0
-reset = 45.0
-severity = 4
-label_en = "Temperature"
-label_zh = "温度"
+threshold:
+  - name: heat-fire
+    version: 2
+    cls: fire
+    quantity: temperature
+    uom: degC
+    above: 50.0
+    reset: 45.0
+    severity: 4
+    label_en: Temperature
+    label_zh: 温度
 
-[[silence]]
-after_s = 60.0
-plain_after_s = 900.0
+silence:
+  - after_s: 60.0
+    plain_after_s: 900.0
 """
 """Fire at 50 degC, which the shipped rules call at 57."""
 

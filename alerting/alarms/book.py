@@ -21,7 +21,7 @@ import msgspec
 from alerting.alarms.lifecycle import LATCHING, TABLE, Alarm, State, Step, alarm_id
 from alerting.detect.device import ENDING, LOCAL, OWN, report
 from alerting.detect.engine import ActiveRule
-from alerting.detect.rules import RuleSet
+from alerting.detect.rules import RuleSet, Threshold
 from alerting.detect.verdict import HOLD_S, LATE_US, Level, Reason, Verdict, VerdictKind, Zone
 from alerting.detect.zones import POINTS_NAMED
 from alerting.errors import NotAllowed, StaleAlarm, UnknownAlarm
@@ -114,9 +114,7 @@ class Book:
     def __init__(
         self, points: Sequence[Point], rules: RuleSet, *, late_us: int = LATE_US, hold_s: float = HOLD_S
     ) -> None:
-        self._rules = {rule.name: rule for rule in rules.about_readings()}
-        self._silences = {rule.name for rule in rules.silence}
-        self._offline = rules.offline.name
+        self.adopt(rules)
         self._late_us = late_us
         self._hold_s = hold_s
         self._open: dict[tuple[str, AlarmClass], Alarm] = {}
@@ -128,6 +126,12 @@ class Book:
         self._offline_gateways: set[str] = set()
         self._unregistered: dict[str, set[str]] = {}
         self.follow(points)
+
+    def adopt(self, rules: RuleSet) -> None:
+        """Take over changed rules; open alarms keep what they were raised with."""
+        self._rules = {rule.name: rule for rule in rules.about_readings()}
+        self._silences = {rule.name for rule in rules.silence}
+        self._offline = rules.offline.name
 
     def follow(self, points: Sequence[Point]) -> None:
         """Take over a changed registry; open alarms keep what they were raised with."""
@@ -215,6 +219,18 @@ class Book:
             if key is not None and self._open[key].active and self._open[key].silent:
                 changes.append(self._change(self._open[key], "sounded", "", "server", now_us, silent=False))
         return changes
+
+    def release(self, orphans: Iterable[ActiveRule], *, now_us: int) -> list[Change]:
+        """Let go of what no rule holds any more, see ``Engine.orphans``; a fire still waits for its reset."""
+        ids = {(item.point, item.gateway, f"{_TEST if item.test else ''}{item.rule}") for item in orphans}
+        index = {point.id: point.index for point in self._points}
+        return [
+            change
+            for alarm in list(self._open.values())
+            for source in alarm.sources
+            if (index.get(alarm.point, -1), alarm.gateway, source) in ids
+            for change in self._clear(_withdrawn(alarm, source, now_us), now_us, replay=False)
+        ]
 
     def acknowledge(self, viewer: Viewer, alarm_id_: str, version: int, *, now_us: int) -> Change:
         """A person has seen the alarm at ``version``.
@@ -390,7 +406,8 @@ class Book:
             return []
         sources = tuple(source for source in alarm.sources if source != claim.source)
         if sources:
-            return [self._change(alarm, "eased", claim.actor, claim.origin, now_us, sources=sources)]
+            left = self._downgraded(alarm, sources, claim.value)
+            return [self._change(alarm, "eased", claim.actor, claim.origin, now_us, sources=sources, **left)]
         step = Step.LATCH if alarm.cls in LATCHING else Step.RETURN
         return [
             self._change(
@@ -399,6 +416,21 @@ class Book:
                 cleared_at_us=claim.at_us,
             )
         ]  # fmt: skip
+
+    def _downgraded(self, alarm: Alarm, sources: tuple[str, ...], value: float | None) -> dict[str, object]:
+        """What the worst of the rules left says; of a fire, or where another source is left, nothing new."""
+        left = [self._rules.get(source.removeprefix(_TEST)) for source in sources]
+        known = [rule for rule in left if rule is not None]
+        worst = max(known, key=lambda rule: rule.severity, default=None)
+        if worst is None or len(known) < len(left) or alarm.cls in LATCHING:
+            return {}
+        if worst.severity >= alarm.severity:
+            return {}
+        own = worst if isinstance(worst, Threshold) and not worst.relative_to else None
+        return {
+            "severity": worst.severity, "rule": worst.name, "rule_version": worst.version, "value": value,
+            "limit": own.limit if own else None, "reset": own.reset if own else None,
+        }  # fmt: skip
 
     def _past(self, claim: Claim, now_us: int, now_s: float) -> list[Change]:
         """It was so, then: part of an excursion the book knows, or one that has begun and ended."""
@@ -515,6 +547,16 @@ def _of_zone(zone: Zone, points: Sequence[Point]) -> Subject:
 def _zone_of(alarm: Alarm) -> Zone | None:
     """The zone that an alarm is about."""
     return Zone(alarm.unit, alarm.building, alarm.zone) if alarm.point.startswith("/") else None
+
+
+def _withdrawn(alarm: Alarm, source: str, now_us: int) -> Claim:
+    """What is said of an alarm in place of a rule that cannot speak any more."""
+    rule = source.removeprefix(_TEST)
+    return Claim(
+        Subject(alarm.point, alarm.name, alarm.gateway), alarm.cls, source, rule,
+        alarm.rule_version if alarm.rule == rule else 0, alarm.severity, now_us, None, None, None, now_us, 0,
+        alarm.test, (), "server",
+    )  # fmt: skip
 
 
 def _joined(reasons: tuple[Reason, ...], more: tuple[Reason, ...]) -> tuple[Reason, ...]:

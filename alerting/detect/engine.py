@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from alerting.detect.device import OWN, DeviceEvent
 from alerting.detect.order import Readings, by_point
 from alerting.detect.presence import Presence
-from alerting.detect.rules import RuleSet, Threshold
-from alerting.detect.slots import Crossing
+from alerting.detect.rules import Rule, RuleSet, Threshold
+from alerting.detect.slots import Crossing, applies
 from alerting.detect.stream import State, Stream
 from alerting.detect.verdict import Reason, Verdict, VerdictKind, Zone
 from alerting.detect.words import reason
@@ -79,12 +79,42 @@ class Engine:
         self._zones = zones
         self.presence.follow(points, now_s)
 
+    def adopt(self, rules: RuleSet, *, now_s: float) -> None:
+        """Take over changed rules; a rule that stays in its version keeps its state."""
+        self.rules = rules
+        self.presence.adopt(rules, now_s)
+        self.follow(self._points, now_s=now_s)
+
+    def orphans(self, active: Iterable[ActiveRule]) -> list[ActiveRule]:
+        """Which of these no rule holds any more: it is gone, or does not judge that point."""
+        judging = {rule.name: rule for rule in self.rules.about_readings()}
+        known = {rule.name for rule in self.rules.all()}
+        return [
+            item
+            for item in active
+            if item.rule not in known
+            or (0 <= item.point < self._count and not self._judges(judging.get(item.rule), item))
+        ]
+
+    def _judges(self, rule: Rule | None, item: ActiveRule) -> bool:
+        if rule is None:
+            return self.presence.rule_of(item.point).name == item.rule
+        where = self._points[item.point]
+        return applies(rule, where) and (not isinstance(rule, Threshold) or rule.at(where) is not None)
+
     def unjudged(self) -> list[int]:
-        """Points whose quantity has rules, but none in their unit of measure: tell an engineer."""
+        """Points an engineer must be told of, for a rule of their quantity cannot judge them.
+
+        No rule speaks their unit of measure, or a limit counts from a ``low`` or ``high`` they have not.
+        """
         quantities = {rule.quantity for rule in self.rules.about_readings()}
         fitting = {(rule.quantity, rule.uom) for rule in self.rules.about_readings()}
+        relative = [rule for rule in self.rules.threshold if rule.relative_to]
         return [
-            p.index for p in self._points if p.quantity in quantities and (p.quantity, p.uom) not in fitting
+            p.index
+            for p in self._points
+            if (p.quantity in quantities and (p.quantity, p.uom) not in fitting)
+            or any(applies(rule, p) and rule.at(p) is None for rule in relative)
         ]
 
     def update(
@@ -300,7 +330,9 @@ def _verdict(
     crossing: Crossing, point: int, test: bool, *, at_us: int, value: float, received_at_us: int, age_us: int
 ) -> Verdict:
     rule = crossing.rule
-    limit, reset = (rule.limit, rule.reset) if isinstance(rule, Threshold) else (None, None)
+    limit = reset = None
+    if isinstance(rule, Threshold):  # its limit may be the point's own, its reset is as far from it as ever
+        limit, reset = crossing.limit, crossing.limit + (rule.reset - rule.limit)
     return Verdict(
         point=point, gateway="", cls=rule.cls, kind=crossing.kind, rule=rule.name, version=rule.version,
         severity=rule.severity, at_us=at_us, value=value, limit=limit, reset=reset,

@@ -51,6 +51,7 @@ class Presence:
 
     def follow(self, points: Sequence[Point], now_s: float) -> None:
         """Take over a changed registry; the timers of new points start now."""
+        self._points = points
         count, known = len(points), len(self._heard_s)
         self._heard_s = np.concatenate([self._heard_s, np.full(count - known, now_s)])
         self._silent = np.concatenate([self._silent, np.zeros(count - known, np.bool_)])
@@ -60,6 +61,15 @@ class Presence:
         self._after_s = np.array([rule.after_s for rule in rules], np.float32)[self._rule]
         self._plain_after_s = np.array([rule.plain_after_s for rule in rules], np.float32)[self._rule]
         self._gateway = np.fromiter((self._enter(p.gateway, now_s) for p in points), np.int32, count)
+
+    def adopt(self, rules: RuleSet, now_s: float) -> None:
+        """Take over changed rules; who is silent or offline by a rule of another name is so anew."""
+        named = [self.rule_of(index).name for index in range(len(self._silent))]
+        if rules.offline.name != self._rules.offline.name:
+            self._offline[:] = False
+        self._rules = rules
+        self.follow(self._points, now_s)
+        self._silent &= np.array([self.rule_of(index).name == name for index, name in enumerate(named)], bool)
 
     def heard(self, point: NDArray[np.intp], usable: NDArray[np.bool_], now_s: float) -> list[int]:
         """Readings of these points came in, the marked ones usable; the points that were silent until now."""

@@ -1,30 +1,30 @@
-"""Rules as data: about readings of a point, its silence, a gateway's. The shipped set is ``default.toml``.
+"""Rules as data: about readings of a point, its silence, a gateway's; :mod:`alerting.rulebook` reads them.
 
 A rule's name and version go with every verdict, so that a record from last year can be explained.
 """
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
 from math import inf, isfinite
 from typing import Literal
 
 import msgspec
 
+from alerting.detect.schedule import Schedule
+from alerting.detect.scope import EVERYWHERE, Scope
 from alerting.detect.verdict import Level
-from fengsui.model import AlarmClass
+from fengsui.model import AlarmClass, Point
 
 MOST_SCALES = 4.0
 """One average counts for no more than so many scales off: a single glitch is no change."""
 
 
 class RuleError(ValueError):
-    """A rule file that cannot be used; the text names the rule and says what to change."""
+    """A rule that makes no sense; the text names it and says what to change."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every rule about the readings of a point has; it applies to points of its quantity and unit."""
+    """What every rule about readings has; it applies to points of its quantity and unit inside its scope."""
 
     name: str
     version: int
@@ -35,6 +35,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """1 low, 2 medium, 3 high, 4 life at risk."""
     label_en: str = ""
     label_zh: str = ""
+    scope: Scope = EVERYWHERE
+    schedule: Schedule | None = None
+    """When it may raise and hold; None: always."""
 
     def __post_init__(self) -> None:
         """Refuse what no rule can be; a kind of rule adds its own."""
@@ -60,11 +63,16 @@ class Held(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Threshold(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Alarm at and beyond a limit, gone when back beyond ``reset``; both held for a delay in event time."""
+    """Alarm at and beyond a limit, gone when back beyond ``reset``; both held for a delay in event time.
+
+    With ``relative_to``, limit and reset count from the point's own ``low`` or ``high`` times ``factor``.
+    """
 
     reset: float
     above: float | None = None
     below: float | None = None
+    relative_to: Literal["", "low", "high"] = ""
+    factor: float = 1.0
 
     @property
     def limit(self) -> float:
@@ -72,6 +80,20 @@ class Threshold(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
         limit = self.above if self.above is not None else self.below
         assert limit is not None
         return limit
+
+    def at(self, point: Point) -> Threshold | None:
+        """This rule with the limits it has at ``point``; None: they need a ``low`` or ``high`` it has not."""
+        if not self.relative_to:
+            return self
+        base = point.low if self.relative_to == "low" else point.high
+        if base is None:
+            return None
+        shift = base * self.factor
+        return msgspec.structs.replace(
+            self, relative_to="", factor=1.0, reset=self.reset + shift,
+            above=None if self.above is None else self.above + shift,
+            below=None if self.below is None else self.below + shift,
+        )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Refuse a rule that could never raise, never clear, or flap at its limit."""
@@ -83,6 +105,8 @@ class Threshold(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
         inside = self.reset < self.limit if self.above is not None else self.reset > self.limit
         if not inside:
             raise RuleError(f"rule {self.name}: reset {self.reset:g} must be on the normal side of the limit")
+        if not self.relative_to and self.factor != 1.0:
+            raise RuleError(f"rule {self.name}: a factor needs relative_to, the bound that it multiplies")
 
 
 class Rate(Held, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -443,6 +467,9 @@ class Offline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     severity: int = 3
 
 
+AnyRule = Rule | Coincidence | Silence | Offline
+
+
 class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything detection judges by."""
 
@@ -474,6 +501,11 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             *self.noise,
         )
 
+    def all(self) -> tuple[AnyRule, ...]:
+        """Every rule there is, in the order of the fields."""
+        fields = (getattr(self, field) for field in self.__struct_fields__)
+        return tuple(rule for field in fields for rule in (field if isinstance(field, tuple) else (field,)))
+
     def __post_init__(self) -> None:
         """Refuse two rules of one name, and silence that leaves a quantity out."""
         names = [r.name for r in self.about_readings()]
@@ -487,24 +519,3 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise RuleError(f"rule {sorted(twice)[0]}: the name is used twice")
         if [r.quantity for r in self.silence].count("") != 1:
             raise RuleError('silence: exactly one rule must be for every quantity (quantity = "")')
-
-
-def parse_rules(text: str) -> RuleSet:
-    """Rules from TOML.
-
-    Raises:
-        RuleError: not TOML, an unknown key, or a rule that makes no sense; says which and why.
-    """
-    try:
-        return msgspec.convert(tomllib.loads(text), RuleSet)
-    except tomllib.TOMLDecodeError as error:
-        raise RuleError(f"rules are not TOML: {error}") from error
-    except msgspec.ValidationError as error:
-        raise RuleError(f"rules: {error}") from error
-
-
-def default_rules() -> RuleSet:
-    """The shipped rules; their limits and where they come from stand in ``default.toml``."""
-    return parse_rules(
-        resources.files("alerting.detect").joinpath("default.toml").read_text(encoding="utf-8")
-    )

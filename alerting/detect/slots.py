@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.order import Floats, Rows, Series
 from alerting.detect.rules import Rule
+from alerting.detect.scope import EVERYWHERE
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point
 
@@ -161,20 +162,33 @@ def store(table: Floats, points: Rows, columns: Floats) -> None:
 def assign(rules: Sequence[Rule], points: Sequence[Point]) -> NDArray[np.int16]:
     """Number of the rule in each slot of each point, shape (slots, points); -1 = no rule there.
 
-    A rule applies to the points of its quantity and unit of measure.
+    A rule applies to the points of its quantity and unit of measure inside its scope. Slots are filled from
+    the first one on, so there are as many as the most rules of this kind at any one point.
     """
-    fitting: dict[tuple[str, str], list[int]] = {}
+    alike: dict[tuple[str, str], list[int]] = {}
+    for point in points:
+        alike.setdefault((point.quantity, point.uom), []).append(point.index)
+    of_quantity = {quantity: np.array(indices, np.intp) for quantity, indices in alike.items()}
+    taken = np.zeros(len(points), np.intp)
+    rows: list[NDArray[np.int16]] = []
     for number, rule in enumerate(rules):
-        fitting.setdefault((rule.quantity, rule.uom), []).append(number)
-    slots = max((len(numbers) for numbers in fitting.values()), default=0)
-    table = np.full((slots, len(points)), -1, np.int16)
-    number_of = {kind: i for i, kind in enumerate(fitting)}
-    kinds = (number_of.get((point.quantity, point.uom), -1) for point in points)
-    kind = np.fromiter(kinds, np.int32, len(points))
-    for i, numbers in enumerate(fitting.values()):
-        for slot, number in enumerate(numbers):
-            table[slot, kind == i] = number
-    return table
+        chosen = of_quantity.get((rule.quantity, rule.uom), np.empty(0, np.intp))
+        if rule.scope != EVERYWHERE:
+            chosen = chosen[[rule.scope.covers(points[index]) for index in chosen]]
+        if not len(chosen):
+            continue
+        slots = taken[chosen]
+        while len(rows) <= slots.max():
+            rows.append(np.full(len(points), -1, np.int16))
+        for slot in np.unique(slots).tolist():
+            rows[slot][chosen[slots == slot]] = number
+        taken[chosen] += 1
+    return np.array(rows, np.int16).reshape(len(rows), len(points))
+
+
+def applies(rule: Rule, point: Point) -> bool:
+    """Whether a rule judges a point: its quantity, its unit of measure, inside its scope."""
+    return (rule.quantity, rule.uom) == (point.quantity, point.uom) and rule.scope.covers(point)
 
 
 def identity(rule: Rule) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.change import Changes
 from alerting.detect.flat import Flats
+from alerting.detect.gate import Gate
 from alerting.detect.order import Bools, Ints, Order, Readings
 from alerting.detect.range import Ranges
 from alerting.detect.rate import Rates
@@ -40,25 +41,29 @@ class Stream:
             "flat": Flats(rules.flat, points),
             "slow": Slow(rules, points),
         }
+        self._gate = Gate(rules.about_readings(), points)
 
     @property
     def nbytes(self) -> int:
         """Bytes of state for all points."""
-        return self._order.nbytes + sum(detector.nbytes for detector in self._detectors.values())
+        return sum(part.nbytes for part in self._parts().values())
 
     def update(self, readings: Readings, held_at_us: Ints, valid: Bools) -> list[Crossing]:
         """Judge readings; see ``Order.enter`` for the arguments. The crossings, unordered."""
         series, late = self._order.enter(readings, held_at_us, valid)
-        crossings = [] if late is None else self._thresholds.late(late)
-        if len(series.readings.row):
-            for detector in self._detectors.values():
-                crossings += detector.update(series)
-        return crossings
+        past = [] if late is None else self._gate.late(late, self._thresholds.late(late))
+        if not len(series.readings.row):
+            return past
+        crossings = [
+            crossing for detector in self._detectors.values() for crossing in detector.update(series)
+        ]
+        return past + self._gate.update(series, crossings)
 
     def assume_active(self, rule: str, point: int) -> None:
         """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""
         for detector in self._detectors.values():
             detector.assume_active(rule, point)
+        self._gate.assume_active(rule, point)
 
     def state(self) -> State:
         """A copy of all that must outlive the process."""
@@ -78,5 +83,5 @@ class Stream:
             prefix = f"{part}."
             owner.restore({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
 
-    def _parts(self) -> dict[str, Order | Detector]:
-        return {"order": self._order, **self._detectors}
+    def _parts(self) -> dict[str, Order | Detector | Gate]:
+        return {"order": self._order, **self._detectors, "gate": self._gate}

@@ -45,7 +45,7 @@ def question(**changes: object) -> Question:
 def kept(file: Path) -> Kept:
     """Where a core's past is."""
     core = settings.load(file, Settings)
-    return Kept(core.store, core.database_url, text_in_force(core.rules))
+    return Kept(core.store, core.database_url, text_in_force(core.rules, core.folder))
 
 
 async def ask(file: Path, viewer: Viewer = ENGINEER, bounds: Bounds = SHELL, **changes: object) -> Report:

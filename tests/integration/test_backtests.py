@@ -51,7 +51,7 @@ async def backtests(
     past: Kept, worker: Sequence[str] = WORKER, clock: Clock | None = None
 ) -> AsyncIterator[Backtests]:
     """Backtests at work."""
-    ours = Backtests(past, worker=worker, monotonic_s=clock or Clock())
+    ours = Backtests(lambda: past, worker=worker, monotonic_s=clock or Clock())
     task = asyncio.create_task(ours.run(), name="test.backtests")
     try:
         yield ours

@@ -27,6 +27,7 @@ from server.answers import Answers
 from server.app import Core
 from server.config import Embedded, JournalSettings, Settings
 from server.local import Question, Refused
+from server.rulebook import Rulebook
 from tests.servers import mosquitto
 from tests.waiting import until
 
@@ -145,6 +146,75 @@ async def test_a_hot_reading_becomes_a_recorded_alarm_that_an_officer_acknowledg
         await until(lambda: core.balances().residue == 0, 10, "everything is accounted for")
 
 
+RULES = """\
+threshold:
+  - name: heat-fire
+    version: {version}
+    cls: fire
+    quantity: temperature
+    uom: degC
+    above: {above}
+    reset: {reset}
+    severity: 4
+tests:
+  - name: it burns
+    points:
+      - {{quantity: temperature, uom: degC, series: 20 {above}}}
+    expect:
+      - {{rule: heat-fire, raise_s: 1}}
+"""
+
+
+async def test_an_engineer_puts_rules_in_force_and_they_stay(tmp_path: Path) -> None:
+    """Checked, replaced at once without a restart, kept over one; what is refused changes nothing."""
+    low = RULES.format(version=2, above=30, reset=25)
+    async with chain(tmp_path) as (core, hand):
+        shown = await ask(core, OFFICER, "rules")
+        assert shown["rules"][0]["name"] == "heat-fire"
+        assert "57 degC" in shown["rules"][0]["text_en"]
+        checked = await ask(core, ENGINEER, "check_rules", text=low)
+        assert checked["tests"] == 1
+        (changed,) = (one for one in checked["differences"] if one.startswith("~"))
+        assert changed.startswith("~ heat-fire@1 -> @2: ")
+        assert "reset 50 -> 25; above 57 -> 30" in changed
+        now = shown["digest"]
+        for viewer, text, digest, code, said in (
+            (OFFICER, low, now, "forbidden", "change rules"),
+            (ELSEWHERE, low, now, "forbidden", "every unit"),
+            (ENGINEER, low, "0" * 16, "stale", "read them again"),
+            (
+                ENGINEER,
+                low.replace("raise_s: 1", "raise_s: 0"),
+                shown["digest"],
+                "invalid",
+                "rules.yaml:15: test",
+            ),
+            (
+                ENGINEER,
+                low.replace("30", "false", 1),
+                shown["digest"],
+                "invalid",
+                "rules.yaml:7: threshold heat",
+            ),
+            (ENGINEER, low.replace("version: 2", "version: 1"), now, "invalid", "it version 2"),
+        ):
+            with pytest.raises(Refused) as refused:
+                await ask(core, viewer, "replace_rules", text=text, digest=digest)
+            assert (refused.value.code, said in str(refused.value)) == (code, True), str(refused.value)
+        now_us = wall_us()
+        await hand.offer(Reading("t1", now_us, 40.0))
+        await until(lambda: core.latest.of(0) is not None, 10, "a reading below the shipped limits is judged")
+        assert (await ask(core, OFFICER, "alarms"))["alarms"] == []
+        done = await ask(core, ENGINEER, "replace_rules", text=low, digest=shown["digest"])
+        assert done["digest"] == (await ask(core, OFFICER, "rules"))["digest"] != shown["digest"]
+        await hand.offer(Reading("t1", now_us + 1_000_000, 40.0))
+        await until(lambda: core.watch.recorder.number >= 1, 10, "the new rule raises")
+        (fire,) = (await ask(core, OFFICER, "alarms"))["alarms"]
+        assert (fire["rule"], fire["rule_version"], fire["limit"]) == ("heat-fire", 2, 30.0)
+    again, path = Rulebook.read(None, tmp_path / "core")
+    assert (again.text, path.name) == (low, "rules.yaml")
+
+
 async def test_nobody_reads_or_acts_beyond_units_and_roles(tmp_path: Path) -> None:
     """Another unit's alarm does not exist, a viewer acknowledges nothing, an unknown question is refused."""
     async with chain(tmp_path) as (core, hand):
@@ -164,6 +234,7 @@ async def test_nobody_reads_or_acts_beyond_units_and_roles(tmp_path: Path) -> No
             (OFFICER, "history", {"point": "p1", "from_us": 5, "to_us": 1}, "invalid"),
             (OFFICER, "discovered", {}, "forbidden"),
             (OFFICER, "deadletters", {}, "forbidden"),
+            (OFFICER, "check_rules", {"text": ""}, "forbidden"),
             (ENGINEER, "start_fire", {}, "unavailable"),
             (ENGINEER, "drop_tables", {}, "invalid"),
         ):

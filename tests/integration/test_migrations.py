@@ -12,7 +12,7 @@ from sqlalchemy import text
 from fengsui.database import connect, metadata, writing
 from server.migrations import upgrade
 
-OWNERS = ("alerting.alarms.record", "console.auth", "ingest.registry")
+OWNERS = ("alerting.alarms.record", "alerting.rulebook.kept", "console.auth", "ingest.registry")
 """Modules that define tables."""
 
 

@@ -378,3 +378,47 @@ async def test_an_unregistered_fire_event(folder: Path) -> None:
     async with core(folder) as one:
         await one.take([batch(1, events=[heard], lane=Lane.ALARM)])
         assert [(a.point, a.number) for a in one.alarms] == [("gw-9/x", 1)]
+
+
+async def test_rules_replaced_while_it_runs(folder: Path) -> None:
+    """Unchanged rules keep their state, a changed one judges anew, what no rule holds any more is let go."""
+    async with core(folder) as one:
+        await one.take([batch(1, [Sample(0, T0_US, 60.0), Sample(1, T0_US, 41.0)])])
+        await one.take([batch(2, [Sample(1, T0_US + 2 * S, 41.0)])])
+        assert {(a.point, a.rule) for a in one.alarms} == {("p0", "heat"), ("p1", "pre")}
+        one.watch.adopt(RuleSet(threshold=(heat(version=2, above=70.0, reset=65.0),)))
+        assert await one.watch.recorder.flush(5.0)
+        states = {a.rule: (a.active, a.state) for a in one.alarms}
+        assert states["pre"] == (False, State.RETURNED_UNACKNOWLEDGED)
+        assert states["heat"] == (True, State.UNACKNOWLEDGED)
+        await one.take([batch(3, [Sample(0, T0_US + 3 * S, 64.0)])])
+        assert {a.rule: a.active for a in one.alarms}["heat"] is False
+        assert [(e.alarm.rule, e.what) for e in one.published][-2:] == [
+            ("pre", "returned"),
+            ("heat", "returned"),
+        ]
+
+
+async def test_a_delay_that_runs_is_not_begun_anew_by_other_rules(folder: Path) -> None:
+    """A rule that stays as it is does not notice that another one has come."""
+    async with core(folder) as one:
+        await one.take([batch(1, [Sample(0, T0_US, 41.0)])])
+        one.watch.adopt(RuleSet(threshold=(heat(name="new", above=90.0), *RULES.threshold)))
+        await one.take([batch(2, [Sample(0, T0_US + 2 * S, 41.0)])])
+        assert [a.rule for a in one.alarms] == ["pre"]
+
+
+async def test_a_rule_taken_out_between_two_lives_holds_nothing(folder: Path) -> None:
+    """After a start with fewer rules an alarm of the missing one is over; a fire waits for its reset."""
+    async with core(folder) as one:
+        await one.take([batch(1, [Sample(0, T0_US, 60.0)])])
+    database = connect(f"sqlite:///{folder / 'state.db'}")
+    watch = Watch(
+        RuleSet(threshold=(RULES.threshold[1],)), Registry(), database, Snapshots(folder / "snapshot"),
+        journal="j", publish=lambda entry: None, monotonic_s=lambda: 0.0, wall_us=lambda: T0_US,
+        beat=lambda: None,
+    )  # fmt: skip
+    await watch.start()
+    states = {alarm.rule: alarm.state for alarm in watch.book.alarms(OFFICER)}
+    assert states["heat"] is State.LATCHED_UNACKNOWLEDGED
+    database.dispose()

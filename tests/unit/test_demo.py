@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alerting.detect.rules import default_rules, parse_rules
+from alerting.rulebook.file import default_rules, parse_rules
 from fengsui.command import main
 from fengsui.hold import HoldClock
 from fengsui.model import Clock as ClockState

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from alerting.detect.rules import RuleSet, default_rules
+from alerting.detect.rules import RuleSet
 from alerting.detect.verdict import Verdict, VerdictKind
+from alerting.rulebook.file import default_rules
 from fengsui.command import main
 from fengsui.model import AlarmClass
 from simulators.evaluation import FileReport, Report, Status, alarms, summarise
@@ -318,8 +319,8 @@ def test_an_unreadable_file_is_named_counted_and_exit_code_1(
     ("prepare", "arguments", "text"),
     [
         ("empty", [], "has no manifest.csv"),
-        ("made", ["--rules", "none.toml"], "cannot be read as rules"),
-        ("made", ["--rules", "bad.toml"], "bad.toml: rules"),
+        ("made", ["--rules", "none.yaml"], "none.yaml: cannot be read"),
+        ("made", ["--rules", "bad.yaml"], "bad.yaml:1: threshold is a list"),
         ("made", ["--html", "no/where.html"], "there is no folder"),
     ],
 )
@@ -335,7 +336,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_judged(
     monkeypatch.chdir(made.root)
     if prepare == "made":
         made.fire("a", 100, 60)
-    (made.root / "bad.toml").write_text("threshold = 3\n")
+    (made.root / "bad.yaml").write_text("threshold: 3\n")
     assert main(["evaluate", ".", "--report", "out.json", *arguments]) == 64
     assert text in capsys.readouterr().err
     assert not (made.root / "out.json").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alerting.detect.engine import ActiveRule, Engine
-from alerting.detect.rules import RuleSet, Silence
+from alerting.detect.rules import Offline, RuleSet, Silence
 from alerting.detect.verdict import Verdict, VerdictKind
 from fengsui.model import AlarmClass, Quality
 from tests.unit.detection import T0_US, Sample, feed, point
@@ -148,3 +148,27 @@ def test_who_speaks_the_contract_survives_a_restart() -> None:
     again = engine_at(100.0)
     again.restore(engine.state())
     assert (RAISE, "gateway-offline", "gw-2") not in tick(again, 170.0)
+
+
+def test_silence_by_a_rule_of_another_name_is_told_anew() -> None:
+    """With new rules a silent point and an offline gateway are raised by the names that can clear them."""
+    engine = Engine(RuleSet(), [point(0), point(1)], now_s=0.0)
+    engine.gateway_seen("gw-1", now_s=0.0, fresh=True)
+    engine.gateway_seen("gw-1", now_s=61.0, fresh=False)
+    assert {v.rule for v in engine.advance(now_s=61.0, now_us=0)} == {"no-data"}
+    engine.adopt(RuleSet(silence=(Silence(name="quiet"),), offline=Offline(name="away")), now_s=62.0)
+    assert engine.orphans([ActiveRule("no-data", 0, "gw-1", test=False)]) != []
+    assert {(v.rule, v.point) for v in engine.advance(now_s=62.0, now_us=0)} == {("quiet", 0), ("quiet", 1)}
+    assert [v.rule for v in engine.advance(now_s=200.0, now_us=0)] == ["away"]
+    engine.adopt(RuleSet(), now_s=201.0)
+    assert [v.rule for v in engine.advance(now_s=201.0, now_us=0)] == ["gateway-offline"]
+
+
+def test_what_is_silent_stays_so_under_rules_of_the_same_name() -> None:
+    """A changed patience says nothing about what is silent already."""
+    engine = Engine(RuleSet(), [point(0)], now_s=0.0)
+    engine.gateway_seen("gw-1", now_s=61.0, fresh=False)
+    assert len(engine.advance(now_s=61.0, now_us=0)) == 1
+    engine.adopt(RuleSet(silence=(Silence(version=2, after_s=50.0),)), now_s=62.0)
+    assert engine.advance(now_s=62.0, now_us=0) == []
+    assert engine.orphans([ActiveRule("no-data", 0, "gw-1", test=False)]) == []

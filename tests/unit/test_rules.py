@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from alerting.detect.en54 import A1R
-from alerting.detect.rules import RuleError, RuleSet, default_rules, parse_rules
+from alerting.detect.rules import RuleError, RuleSet
+from alerting.rulebook.file import default_rules
 from fengsui.model import AlarmClass
 from tests.unit.detection import heat
 from tests.unit.test_drift import soiling
@@ -67,6 +68,7 @@ def test_drift_and_noise_are_maintenance() -> None:
         ({"severity": 9}, "severity"),
         ({"on_delay_s": -1.0}, "delays"),
         ({"max_gap_s": 0.0}, "max_gap_s"),
+        ({"factor": 0.9}, "relative_to"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, object], word: str) -> None:
@@ -79,13 +81,3 @@ def test_a_name_is_used_once() -> None:
     """A record names its rule, so a name means one rule."""
     with pytest.raises(RuleError, match="heat: the name is used twice"):
         RuleSet(threshold=(heat(), heat()))
-
-
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [("[[threshold]\n", "not TOML"), ("[offline]\nafter = 3\n", "after"), ("silence = []\n", "silence")],
-)
-def test_a_rule_file_that_cannot_be_read(text: str, word: str) -> None:
-    """Bad TOML, an unknown key and a missing general silence rule are each said in words."""
-    with pytest.raises(RuleError, match=word):
-        parse_rules(text)

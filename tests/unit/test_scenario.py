@@ -8,7 +8,7 @@ from xml.etree.ElementTree import fromstring
 import numpy as np
 import pytest
 
-from alerting.detect.rules import default_rules
+from alerting.rulebook.file import default_rules
 from fengsui.command import main
 from fengsui.model import Event, Quality, Reading
 from gateway.drivers.base import MAX_BATCH

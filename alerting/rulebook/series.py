@@ -1,0 +1,81 @@
+"""The series notation of rule tests: ``20+0.1x60 _x5`` is 60 samples from 20 up by 0.1, then 5 missing ones.
+
+Separated by blanks, each part is a run: ``a`` one sample, ``axn`` n of them, ``a+bxn`` and ``a-bxn`` n that
+start at a and change by b, ``_`` and ``_xn`` no reading, ``nan`` and ``nanxn`` readings without a value.
+After promtool's notation; there ``a+bxn`` gives one sample more.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SAMPLES = 1_000_000
+_DECIMALS = 9
+"""Samples are rounded to so many, so that ``50+0.1x71`` ends at 57 and not a hair below."""
+
+_SIZE = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RUN = re.compile(rf"(?P<start>_|nan|[+-]?{_SIZE})(?P<step>[+-]{_SIZE})?(?:x(?P<count>\d{{1,7}}))?", re.ASCII)
+
+
+class Run(NamedTuple):
+    """Samples that change by the same step."""
+
+    start: float | None
+    """None: no reading at all; NaN: readings without a value."""
+    step: float
+    times: int
+
+
+def parse(text: str | float) -> tuple[Run, ...]:
+    """The runs of ``text``; a number is a series of one sample.
+
+    Raises:
+        ValueError: Not in this notation, empty, or more than ``MAX_SAMPLES``; says which part.
+    """
+    runs = tuple(_run(part) for part in str(text).split())
+    samples = sum(run.times for run in runs)
+    if not 0 < samples <= MAX_SAMPLES:
+        raise ValueError(f"a series has 1 to {MAX_SAMPLES} samples, this one has {samples}")
+    return runs
+
+
+def write(runs: tuple[Run, ...]) -> str:
+    """The text of ``runs``; ``parse`` gives the same again."""
+    return " ".join(map(_text, runs))
+
+
+def samples(runs: tuple[Run, ...]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Values, and where there is a reading at all; both of shape (n,). No reading is NaN too."""
+    values = [
+        np.full(run.times, math.nan)
+        if run.start is None
+        else np.round(run.start + run.step * np.arange(run.times), _DECIMALS)
+        for run in runs
+    ]
+    present = [np.full(run.times, run.start is not None) for run in runs]
+    return np.concatenate(values), np.concatenate(present)
+
+
+def _run(part: str) -> Run:
+    found = _RUN.fullmatch(part)
+    if found is None:
+        raise ValueError(f"{part[:40]!r} is no part of a series; write 20, 57x5, 20+0.1x60, _x5 or nan")
+    count = 1 if found["count"] is None else int(found["count"])
+    step = found["step"]
+    if count == 0 or (step is not None and (found["count"] is None or found["start"] in ("_", "nan"))):
+        raise ValueError(f"{part[:40]!r}: a step needs a start and a count, at least 1, as in 20+0.1x60")
+    start = None if found["start"] == "_" else float(found["start"])
+    if (start is not None and math.isinf(start)) or (step is not None and math.isinf(float(step))):
+        raise ValueError(f"{part[:40]!r} is beyond every number")
+    return Run(start, float(step or 0.0), count)
+
+
+def _text(run: Run) -> str:
+    start = "_" if run.start is None else "nan" if math.isnan(run.start) else f"{run.start!r}"
+    step = f"{run.step:+}" if run.step else ""
+    return f"{start}{step}x{run.times}" if run.times > 1 or step else start

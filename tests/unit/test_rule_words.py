@@ -1,0 +1,81 @@
+"""Rules in words, and what differs between two sets of them."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from alerting.detect.rules import Offline, RuleSet, Silence
+from alerting.detect.schedule import Schedule
+from alerting.detect.scope import Scope
+from alerting.rulebook.diff import compare
+from alerting.rulebook.explain import explain
+from alerting.rulebook.file import default_rules
+from tests.unit.detection import heat
+
+
+def english(rule: object) -> str:
+    """All sentences about a rule."""
+    return " ".join(words.en for words in explain(rule))  # type: ignore[arg-type]  # any kind of rule
+
+
+def test_a_threshold_in_words() -> None:
+    """Class, severity, limit, reset, holds, selector and hours: everything a rule says is said."""
+    rule = heat(
+        on_delay_s=5.0, off_delay_s=30.0, scope=Scope(zone=("b1-*", "!b1-9"), device_type="probe"),
+        schedule=Schedule(utc_offset="+08:00", days=("mon", "fri"), hours="08:00-18:00"),
+    )  # fmt: skip
+    assert english(rule) == (
+        "Fire alarm of severity 4, for points of temperature in degC. Raises at or above 57 degC;"
+        " clears below 50 degC. It must last 5 s to raise and 30 s to clear; a gap of 60 s begins anew."
+        " Only for zone b1-* or !b1-9; device type probe. Only mon fri, 08:00-18:00, at UTC+08:00."
+    )
+    chinese = "".join(words.zh for words in explain(rule))
+    for part in ("火警", "57 degC", "50 degC", "5 秒", "30 秒", "防火分区 b1-*", "周一、五", "08:00-18:00"):
+        assert part in chinese
+
+
+def test_a_limit_of_the_points_own_in_words() -> None:
+    """What a relative limit counts from is said, and by how much."""
+    rule = heat(above=-5.0, reset=-10.0, relative_to="high", factor=0.9)
+    assert "at or above 0.9 times the point's own high - 5 degC" in english(rule)
+    low = heat(above=None, below=0.0, reset=5.0, relative_to="low")
+    assert "Raises at or below the point's own low; clears above the point's own low + 5 degC" in english(low)
+
+
+@pytest.mark.parametrize("rule", default_rules().all(), ids=lambda rule: rule.name)
+def test_every_shipped_rule_is_explained_in_both_languages(rule: object) -> None:
+    """No sentence is empty, and the Chinese one is Chinese."""
+    for words in explain(rule):  # type: ignore[arg-type]  # any kind of rule
+        assert words.en.endswith(".")
+        assert words.zh.endswith("。")
+
+
+def test_what_differs_between_two_sets() -> None:
+    """Added, removed and changed rules, with the old and the new value of what changed."""
+    old = RuleSet(threshold=(heat(), heat(name="gone"), heat(name="same")))
+    new = RuleSet(
+        threshold=(heat(version=2, above=58.0, scope=Scope(zone="a")), heat(name="new"), heat(name="same")),
+        offline=Offline(after_s=90.0),
+    )
+    differences = compare(old, new)
+    assert [str(one) for one in differences] == [
+        "~ gateway-offline@1 -> @1: after_s 65 -> 90",
+        "- gone@1",
+        "~ heat@1 -> @2: scope nothing -> zone a; above 57 -> 58",
+        "+ new@1",
+    ]
+    assert [one.name for one in differences if one.unversioned] == ["gateway-offline"]
+    assert compare(old, old) == []
+
+
+def test_rules_of_silence_are_told_apart_by_their_quantity() -> None:
+    """They may share a name, so a second one of another quantity is an addition."""
+    level = Silence(name="no-data", quantity="level", after_s=600.0)
+    (added,) = compare(RuleSet(), RuleSet(silence=(Silence(), level)))
+    assert (added.what, added.name) == ("added", "no-data")
+    (one,) = compare(
+        RuleSet(silence=(Silence(), level)),
+        RuleSet(silence=(Silence(), msgspec.structs.replace(level, after_s=300.0))),
+    )
+    assert one.fields == ("after_s 600 -> 300",)
