@@ -95,7 +95,9 @@ class Gate(Slots):
         chosen = np.flatnonzero(concerned[point] & (number >= 0))
         if not len(chosen):
             return []
-        readings, _, _, heads, tails, first = series.take(chosen)
+        chosen_series = series.take(chosen)
+        readings, heads, tails = chosen_series.readings, chosen_series.heads, chosen_series.tails
+        first = chosen_series.first
         point, turn = readings.point, turn[chosen]
         here = np.arange(len(point))
         decided = np.maximum.accumulate(np.where((turn != 0) | first, here, 0))

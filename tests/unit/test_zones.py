@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from alerting.detect.device import DeviceEvent
 from alerting.detect.engine import ActiveRule, Engine
-from alerting.detect.rules import Coincidence, RuleError, RuleSet, default_rules
+from alerting.detect.rules import Coincidence, RuleError, RuleSet
 from alerting.detect.verdict import Level, Reason, Verdict, VerdictKind, Zone
 from alerting.detect.zones import ENDED_KEPT, Zones
+from alerting.rulebook.file import default_rules
 from fengsui.model import SIMULATED_EVENT, AlarmClass, Event, Point, Quality, What
 from tests.unit.detection import T0_US, S, Sample, feed, heat, point
 
