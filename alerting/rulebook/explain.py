@@ -192,8 +192,8 @@ def _coincidence(rule: Coincidence) -> list[Words]:
     window, hold = f"{rule.window_s:g}", f"{rule.hold_s:g}"
     sentences = [
         Words(
-            f"Raises when {' and '.join(need_en) or 'one device'} of the zone say {classes_en} within "
-            f"{window} s; clears {hold} s after that.",
+            f"Raises when {' and '.join(need_en) or 'one device'} of the zone say {classes_en} within"
+            f" {window} s; clears {hold} s later.",
             f"同一分区在 {window} 秒内有{'且'.join(need_zh) or '一台设备'}报{classes_zh}时报警;"
             f"此后 {hold} 秒恢复。",
         )

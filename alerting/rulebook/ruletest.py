@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
-from alerting.detect.verdict import VerdictKind
+from alerting.detect.verdict import Verdict, VerdictKind
 from alerting.rulebook.series import parse, samples
 from fengsui.model import Point, Quality
 
@@ -131,7 +131,7 @@ class Said(NamedTuple):
     rule: str
     kind: VerdictKind
     point: str
-    """Id of the point, or the gateway's name."""
+    """Id of the point, name of the gateway, or unit/building/zone."""
 
     def __str__(self) -> str:
         return f"{self.rule} {self.kind}s at {self.at_s:g} s ({self.point})"
@@ -178,8 +178,7 @@ def play(test: RuleTest, rules: RuleSet) -> list[Said]:
         verdicts += engine.advance(now_s=now_s, now_us=start_us + round(now_s * 1e6))
         said += [
             Said(
-                (verdict.at_us - start_us) / 1e6, verdict.rule, verdict.kind,
-                points[verdict.point].id if verdict.point >= 0 else verdict.gateway,
+                (verdict.at_us - start_us) / 1e6, verdict.rule, verdict.kind, _subject(verdict, points),
             )
             for verdict in verdicts
         ]  # fmt: skip
@@ -209,6 +208,12 @@ def judge(test: RuleTest, rules: RuleSet) -> list[Complaint]:
             else:
                 left.remove(fitting)
     return complaints + [Complaint(None, f"{one}, which is not expected") for one in left]
+
+
+def _subject(verdict: Verdict, points: Sequence[Point]) -> str:
+    if verdict.zone is not None:
+        return "/".join(verdict.zone)
+    return points[verdict.point].id if verdict.point >= 0 else verdict.gateway
 
 
 def _fits(expected: Expected, said: Said) -> bool:

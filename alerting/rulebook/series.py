@@ -1,7 +1,8 @@
 """The series notation of rule tests: ``20+0.1x60 _x5`` is 60 samples from 20 up by 0.1, then 5 missing ones.
 
 Separated by blanks, each part is a run: ``a`` one sample, ``axn`` n of them, ``a+bxn`` and ``a-bxn`` n that
-start at a and change by b, ``_`` and ``_xn`` no reading, ``nan`` and ``nanxn`` readings without a value.
+start at a and change by b, ``_`` and ``_xn`` no reading, ``nan`` and ``nanxn`` readings without a value,
+``(...)xn`` the runs in brackets n times.
 After promtool's notation; there ``a+bxn`` gives one sample more.
 """
 
@@ -18,6 +19,7 @@ MAX_SAMPLES = 1_000_000
 _DECIMALS = 9
 """Samples are rounded to so many, so that ``50+0.1x71`` ends at 57 and not a hair below."""
 
+_PARTS = re.compile(r"\(([^()]*)\)x([1-9]\d{0,6})(?!\S)|(\S+)", re.ASCII)
 _SIZE = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RUN = re.compile(rf"(?P<start>_|nan|[+-]?{_SIZE})(?P<step>[+-]{_SIZE})?(?:x(?P<count>\d{{1,7}}))?", re.ASCII)
 
@@ -37,11 +39,17 @@ def parse(text: str | float) -> tuple[Run, ...]:
     Raises:
         ValueError: Not in this notation, empty, or more than ``MAX_SAMPLES``; says which part.
     """
-    runs = tuple(_run(part) for part in str(text).split())
-    samples = sum(run.times for run in runs)
+    runs: list[Run] = []
+    samples = 0
+    for inside, times, part in _PARTS.findall(str(text)):
+        group = [_run(one) for one in (inside.split() if times else (part,))]
+        samples += sum(run.times for run in group) * int(times or 1)
+        if samples > MAX_SAMPLES:
+            break
+        runs += group * int(times or 1)
     if not 0 < samples <= MAX_SAMPLES:
-        raise ValueError(f"a series has 1 to {MAX_SAMPLES} samples, this one has {samples}")
-    return runs
+        raise ValueError(f"a series has 1 to {MAX_SAMPLES} samples, this one has {samples} or more")
+    return tuple(runs)
 
 
 def write(runs: tuple[Run, ...]) -> str:

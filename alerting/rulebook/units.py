@@ -90,7 +90,10 @@ def objection(
         return None
     wanted = " or ".join(units)
     for other, conversion in _CONVERSIONS:
-        if other == uom and conversion.to in units and limit is not None:
-            same = limit * conversion.factor + conversion.offset
-            return f"{quantity} is in {wanted} here, not {uom}: {limit:g} {uom} = {same:.4g} {conversion.to}"
+        if other == uom and conversion.to in units:
+            example = 1.0 if limit is None else limit
+            same = example * conversion.factor + conversion.offset
+            return (
+                f"{quantity} is in {wanted} here, not {uom}: {example:g} {uom} = {same:.4g} {conversion.to}"
+            )
     return f"{quantity} is in {wanted} here, not {uom}"

@@ -44,6 +44,11 @@ def test_every_part() -> None:
     assert present.tolist() == [True] * 8 + [False] + [True] * 3
 
 
+def test_a_group_is_repeated() -> None:
+    """Runs in brackets come as often as it says, and then what follows."""
+    assert parse("1 (2 3+1x2)x2 _") == parse("1 2 3+1x2 2 3+1x2 _")
+
+
 def test_steps_do_not_add_up_their_rounding() -> None:
     """A ramp to a limit reaches it exactly."""
     assert samples(parse("50+0.1x71"))[0][-1] == 57.0
@@ -52,7 +57,8 @@ def test_steps_do_not_add_up_their_rounding() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "  ", "20+", "20+1", "20x0", "_x0", "nan+1x2", "_-1x2", "20*3", "1e999", "٣", "20,30", "inf",
-     f"1x{MAX_SAMPLES} 1", "20 +1x3 x5"],
+     f"1x{MAX_SAMPLES} 1", "20 +1x3 x5", "(1 2)", "(1 (2)x2)x3", "(1 2)x0", "()x3", "(1)x3x4", 
+     "(1x1000)x1001"],
 )  # fmt: skip
 def test_what_is_no_series(text: str) -> None:
     """Anything else is refused, and the part that is wrong is shown."""
