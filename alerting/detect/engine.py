@@ -86,14 +86,20 @@ class Engine:
         self.follow(self._points, now_s=now_s)
 
     def orphans(self, active: Iterable[ActiveRule]) -> list[ActiveRule]:
-        """Which of these no rule holds any more: it is gone, or does not judge that point."""
+        """Which of these no rule holds any more: it is gone, or does not judge that point.
+
+        What a device says itself no rule held, and none can let go.
+        """
         judging = {rule.name: rule for rule in self.rules.about_readings()}
         known = {rule.name for rule in self.rules.all()}
         return [
             item
             for item in active
-            if item.rule not in known
-            or (0 <= item.point < self._count and not self._judges(judging.get(item.rule), item))
+            if not item.rule.startswith(OWN)
+            and (
+                item.rule not in known
+                or (0 <= item.point < self._count and not self._judges(judging.get(item.rule), item))
+            )
         ]
 
     def _judges(self, rule: Rule | None, item: ActiveRule) -> bool:

@@ -57,7 +57,7 @@ def test_steps_do_not_add_up_their_rounding() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "  ", "20+", "20+1", "20x0", "_x0", "nan+1x2", "_-1x2", "20*3", "1e999", "٣", "20,30", "inf",
-     f"1x{MAX_SAMPLES} 1", "20 +1x3 x5", "(1 2)", "(1 (2)x2)x3", "(1 2)x0", "()x3", "(1)x3x4", 
+     f"1x{MAX_SAMPLES} 1", "20 +1x3 x5", "(1 2)", "(1 (2)x2)x3", "(1 2)x0", "()x3", "(1)x3x4",
      "(1x1000)x1001"],
 )  # fmt: skip
 def test_what_is_no_series(text: str) -> None:
