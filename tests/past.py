@@ -33,7 +33,9 @@ silence:
   - after_s: 60.0
     plain_after_s: 900.0
 """
-"""Fire at 50 degC, which the shipped rules call at 57."""
+"""Fire at 50 degC, which the rules in force call at 57."""
+
+IN_FORCE = DRAFT.replace("version: 2", "version: 1").replace("50.0", "57.0").replace("45.0", "50.0")
 
 BUILDINGS = {"tower": "u1", "mill": "u2"}
 
@@ -81,8 +83,10 @@ async def fill(store: SeriesStore, history: Rows) -> None:
 def settings_file(folder: Path, store: str) -> Path:
     """The settings of a core whose data is in ``folder``; ``store`` is the body of its store table."""
     file = folder / "core.toml"
+    (folder / "in_force.yaml").write_text(IN_FORCE, encoding="utf-8")
     file.write_text(
-        f'process = "core"\nfolder = "."\nsocket = "core.sock"\n[journal]\nfolder = "journal"\n'
+        f'process = "core"\nfolder = "."\nsocket = "core.sock"\nrules = "in_force.yaml"\n'
+        f'[journal]\nfolder = "journal"\n'
         f"[store]\n{store}\n"
     )
     return file

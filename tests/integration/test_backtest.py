@@ -136,8 +136,8 @@ async def test_what_is_damaged_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"rules": "[[threshold]]\nname = 1"}, "the draft: rules"),
-        ({"rules": DRAFT.replace("reset = 45", "reset = 55")}, "the draft: rules: rule heat-fire: reset 55"),
+        ({"rules": "threshold:\n  - name: 1"}, "the draft:2:"),
+        ({"rules": DRAFT.replace("reset: 45", "reset: 55")}, "heat-fire: reset 55"),
         ({"to_us": FROM_US}, "the span ends before it begins"),
         ({"warm_s": -1.0}, "not negative"),
         ({"warm_s": 1e9}, "days; 4000 are allowed"),
@@ -193,9 +193,9 @@ async def test_a_store_that_is_down(tmp_path: Path) -> None:
 
 def command_line(folder: Path, *more: str) -> list[str]:
     """The command over the six days."""
-    (folder / "draft.toml").write_text(DRAFT, encoding="utf-8")
+    (folder / "draft.yaml").write_text(DRAFT, encoding="utf-8")
     span = ["--from", "2026-05-02T00:00Z", "--to", "2026-05-08T00:00Z", "--warm-up", "1"]
-    return ["backtest", str(folder / "draft.toml"), "--data", str(folder), *span, *more]
+    return ["backtest", str(folder / "draft.yaml"), "--data", str(folder), *span, *more]
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,7 +213,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "6 days, 6 points, 60,480 readings",
         "fire alarms: draft 6, in force 3; the alarm record has 0",
         "The mill: draft 3, in force 0",
-        "3 added, 6 removed, 3 earlier (median 60 s), 0 later, 0 the same",
+        "3 added, 0 removed, 3 earlier (median 60 s), 0 later, 0 the same",
         "added: 2026-05-02 05:10:00 t1 fire: Temperature 50.18",
         "labelled fires: draft 1 of 1 (median 480 s), in force 1 of 1 (median 540 s)",
         "fire alarms in 1 labelled cooking: draft 1, in force 0",
@@ -224,15 +224,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert report.draft.begun(AlarmClass.FIRE) == 6
     html = page.read_text(encoding="utf-8")
     assert "The mill, 2026-05-02: 1" in html
-    assert "3 added, 6 removed, 3 earlier" in html
+    assert "3 added, 0 removed, 3 earlier" in html
     assert "://" not in html
 
 
 def test_the_command_against_another_draft(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With ``--against`` the rules in force play no part: a draft against itself changes nothing."""
     asyncio.run(embedded_past(tmp_path))
-    (tmp_path / "draft.toml").write_text(DRAFT, encoding="utf-8")
-    assert command.main(command_line(tmp_path, "--against", str(tmp_path / "draft.toml"))) == 0
+    (tmp_path / "draft.yaml").write_text(DRAFT, encoding="utf-8")
+    assert command.main(command_line(tmp_path, "--against", str(tmp_path / "draft.yaml"))) == 0
     assert "0 added, 0 removed, 0 earlier, 0 later, 6 the same" in capsys.readouterr().err
 
 
@@ -245,7 +245,7 @@ def test_the_command_against_another_draft(tmp_path: Path, capsys: pytest.Captur
         (["--labels", "/nowhere.csv"], 64, "/nowhere.csv: cannot be read"),
         (["--report", "/no/where.json"], 64, "there is no folder /no"),
         (["--data", "/nowhere"], 64, "/nowhere/core.toml is not there"),
-        (["--against", "/nowhere.toml"], 64, "/nowhere.toml: cannot be read as rules"),
+        (["--against", "/nowhere.yaml"], 64, "/nowhere.yaml: cannot be read as rules"),
         (["--folder", "/nowhere"], 2, "not allowed with argument --data"),
     ],
 )

@@ -20,13 +20,14 @@ from fengsui.settings import Secret
 from fengsui.viewer import Role, Viewer
 from server.answers import Answers
 from server.app import Core
-from server.backtest import Kept, Question, text_in_force
+from server.backtest import Kept, Question
 from server.backtest_worker import Job
 from server.backtests import BOUNDS, LEASE_S, WORKER, Backtests
 from server.config import Embedded, Influx, Settings
 from server.local import Question as Asking
 from server.local import Refused
 from tests.integration.test_backtest import embedded_past, kept, question
+from tests.past import IN_FORCE
 from tests.waiting import until
 
 ENGINEER = Viewer("e1", frozenset({Role.ENGINEER}), None)
@@ -182,7 +183,7 @@ def test_a_job_goes_through_a_pipe() -> None:
 
 
 async def test_the_core_answers_engineers(tmp_path: Path) -> None:
-    """Over the core's socket: engineers have the rules in force and a backtest; officers have neither."""
+    """Over the core's socket: engineers have the rules in force and a backtest; officers have no backtest."""
     file = await embedded_past(tmp_path)
     core = await Core.open(settings.load(file, Settings))
     answers = Answers(core)
@@ -194,11 +195,11 @@ async def test_the_core_answers_engineers(tmp_path: Path) -> None:
     try:
         officer = Viewer("o1", frozenset({Role.OFFICER}), None)
         asked = msgspec.to_builtins(question())
-        for do, args in (("rules", {}), ("start_backtest", asked), ("look_backtest", {"ticket": "0" * 16})):
+        for do, args in (("start_backtest", asked), ("look_backtest", {"ticket": "0" * 16})):
             with pytest.raises(Refused) as error:
                 await ask(officer, do, **args)
             assert error.value.code == "forbidden"
-        assert (await ask(ENGINEER, "rules"))["text"] == text_in_force(None)
+        assert (await ask(ENGINEER, "rules"))["text"] == IN_FORCE
         with pytest.raises(Refused, match="unknown field"):
             await ask(ENGINEER, "start_backtest", **asked, more=1)
         ticket = (await ask(ENGINEER, "start_backtest", **asked))["ticket"]
