@@ -47,14 +47,16 @@ class _Seen(NamedTuple):
     """What the readings of a turn find; arrays of shape (m,).
 
     Attributes:
-        excess: The larger sum, scales; NaN = still learning.
-        step: Mean of the step that it ends; the reading itself where it ends none.
+        excess: The larger sum, scales.
+        learned: It is one of a step that was judged.
+        step: Mean of the running step, or of the one that the reading ends.
         usual: The learned mean that it was held against.
         off_s: For how long the sum has been above 0.
         over: The sum is at the limit.
     """
 
     excess: Floats
+    learned: Bools
     step: Floats
     usual: Floats
     off_s: Floats
@@ -101,10 +103,11 @@ class Changes(Runs):
         if self._is_calm(slot, turns.points, [turn.over for turn in seen]):
             return []
         excess = turns.spread([turn.excess for turn in seen])
+        learned = turns.spread([turn.learned for turn in seen])
         limit = self._limit[self._rule[slot][series.readings.point]]
 
         def under(rows: Rows) -> Bools:
-            low: Bools = excess[rows] < limit[rows] / 2
+            low: Bools = (excess[rows] < limit[rows] / 2) & learned[rows]
             return low
 
         changes = self._changes(slot, series, excess >= limit, under)
@@ -125,22 +128,27 @@ class Changes(Runs):
             m = len(value)
             total, held, steps, mean, _, up, down, since_s = course[:, :m]
             cut = turns.unknown[span] | (turns.dt_s[span] > gap_s[:m])
-            another = np.floor(now_s / step_s[:m]) != np.floor(turns.before_s[span] / step_s[:m])
-            ends = another & ~cut & (held > 0)
-            step = value
-            if ends.any():
-                step = np.where(ends, total / np.maximum(held, 1.0), value)
-                self._close(number[:m], step, course[2:, :m], now_s, ends)
-            begins = another | cut
-            total[:] = np.where(begins, value, total + value)
-            held[:] = np.where(begins, 1.0, held + 1)
-            if cut.any():
+            lapsed = np.flatnonzero(cut)
+            if len(lapsed):
                 # What was not measured did not last; an alarm stands until something says otherwise.
-                lapsed = cut & (np.maximum(up, down) < limit[:m])
-                up[lapsed] = down[lapsed] = 0.0
-                np.minimum(since_s, now_s, out=since_s)
-            excess = np.where(steps >= learn[:m], np.maximum(up, down), np.nan)
-            seen.append(_Seen(excess, step, mean.copy(), now_s - since_s, excess >= limit[:m]))
+                held[lapsed] = 0.0
+                fades = cut & (np.maximum(up, down) < limit[:m])
+                up[fades] = down[fades] = 0.0
+                since_s[lapsed] = np.minimum(since_s[lapsed], now_s[lapsed])
+            another = np.floor(now_s / step_s[:m]) != np.floor(turns.before_s[span] / step_s[:m])
+            ends = another & (held > 0)
+            step = total / np.maximum(held, 1.0)
+            if ends.any():
+                self._close(number[:m], step, course[2:, :m], now_s, ends)
+            goes_on = ~(another | cut)
+            total *= goes_on
+            total += value
+            held *= goes_on
+            held += 1
+            excess = np.maximum(up, down)
+            since_s[:] = np.where(excess > 0, since_s, now_s)
+            learned = steps >= learn[:m]
+            seen.append(_Seen(excess, learned, step, mean.copy(), now_s - since_s, excess >= limit[:m]))
         store(self._course[slot], turns.points, course)
         return seen
 
@@ -158,18 +166,21 @@ class Changes(Runs):
             z = np.minimum(np.maximum(off / scale, -MOST_SCALES), MOST_SCALES)
             allowance = self._allowance[number]
             # Twice the limit is as far as a sum goes, so that it comes back in time.
+            up += (z - allowance) * judged
+            down -= (z + allowance) * judged
             sums = course[3:5]
-            pushed = np.minimum(np.maximum(sums + np.stack([z, -z]) - allowance, 0.0), 2 * limit)
-            sums[:] = np.where(judged, pushed, sums)
-        excess = np.maximum(up, down)
-        since_s[:] = np.where(ends & (excess <= 0), now_s, since_s)
-        teaches = ends & (excess < limit / 2)
-        steps[:] = np.where(teaches, np.minimum(steps + 1, self._most[number]), steps)
-        share = np.where(teaches, 1 / np.maximum(steps, 1.0), 0.0)
-        reach = np.where(steps > _UNCLIPPED, _LEARN_CLIP * scale, np.inf)
+            np.minimum(np.maximum(sums, 0.0, out=sums), 2 * limit, out=sums)
+        stands = np.maximum(up, down) >= limit / 2
+        teaches = ends & ~stands
+        steps += teaches
+        np.minimum(steps, self._most[number], out=steps)
+        share = teaches / np.maximum(steps, 1.0)
+        reach = _LEARN_CLIP * scale
+        if steps.min() <= _UNCLIPPED:
+            reach = np.where(steps > _UNCLIPPED, reach, np.inf)
         off = np.minimum(np.maximum(off, -reach), reach)
         mean += off * share
         variance += (off * off * (1 - share) - variance) * share
-        stale = ends & ~teaches & (now_s - since_s >= self._relearn_s[number])
-        if stale.any():
+        if stands.any():
+            stale = ends & stands & (now_s - since_s >= self._relearn_s[number])
             steps[stale] = up[stale] = down[stale] = 0.0

@@ -186,11 +186,11 @@ class Engine:
             row = np.flatnonzero(chosen)
             if not len(row):
                 continue
-            order = index[row]
+            order = index.take(row)
             if (order[1:] < order[:-1]).any():
-                row = row[by_point(order)]
-            readings = Readings(row, index[row], at_us[row], value[row], quality[row])
-            crossings = self._stream(name).update(readings, held_at_us[row], usable[row])
+                row = row.take(by_point(order))
+            readings = Readings(row, index.take(row), at_us.take(row), value.take(row), quality.take(row))
+            crossings = self._stream(name).update(readings, held_at_us.take(row), usable.take(row))
             found += [(crossing, name == _SIMULATED) for crossing in crossings]
         found.sort(key=lambda item: item[0].row)
         received = int(received_at_us[-1])

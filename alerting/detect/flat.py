@@ -63,7 +63,6 @@ class Flats(Runs):
         super().__init__(rules, points)
         self._same = np.zeros((*self._rule.shape, 6))
         self._same[..., _LAST] = np.nan
-        self._same[..., _SINCE_S] = np.nan
         self._same[..., _BEGUN_S] = np.inf
         self._for_s = np.array([rule.for_s for rule in rules])
         self._factor = np.array([rule.factor for rule in rules])
@@ -133,7 +132,7 @@ class Flats(Runs):
             bound = np.where(learned, np.maximum(least_s[:m], factor[:m] * longest), np.inf)
             stretch = now_s - since
             ordinary = moved & (stretch < bound) & (whole > 0)
-            longest[:] = np.where(ordinary, np.maximum(longest, stretch), longest)
+            np.maximum(longest, stretch * ordinary, out=longest)
             changes += moved
             begins = moved | torn
             since[:] = np.where(begins, now_s, since)

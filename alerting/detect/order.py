@@ -120,8 +120,8 @@ class Turns:
         at_us, before_us = readings.at_us, series.before_us
         self.points, self.value, self.broken = points, readings.value, series.broken
         if rows is not None:
-            at_us, before_us = at_us[rows], before_us[rows]
-            self.value, self.broken = self.value[rows], self.broken[rows]
+            at_us, before_us = at_us.take(rows), before_us.take(rows)
+            self.value, self.broken = self.value.take(rows), self.broken.take(rows)
         self.unknown = before_us == NEVER
         self.broken = self.broken | self.unknown
         self.at_s = at_us / 1e6
@@ -216,15 +216,16 @@ class Order:
         offset = at - held_at_us
         previous = np.empty_like(offset)
         previous[1:] = offset[:-1]
-        previous[heads] = self._offset_us[point[heads]]
-        self._offset_us[point[tails]] = offset[tails]
+        points = point.take(heads)
+        previous[heads] = self._offset_us.take(points)
+        self._offset_us[points] = offset.take(tails)
         before = np.empty_like(at)
         before[1:] = at[:-1]
-        before[heads] = self._newest_us[point[heads]]
+        before[heads] = self._newest_us.take(points)
         stepped = offset < previous - CLOCK_STEP_US
         before[stepped] = NEVER
         if (at > before).all():
-            self._newest_us[point[tails]] = at[tails]
+            self._newest_us[points] = at.take(tails)
             return before, None
         # Something is out of order: the running maximum inside each segment. Stamps become ranks, so that
         # segment and stamp fit one sortable number.
@@ -282,6 +283,8 @@ def segments(point: Rows) -> tuple[Rows, Rows, Bools]:
     first = np.empty(len(point), np.bool_)
     first[:1] = True
     np.not_equal(point[1:], point[:-1], out=first[1:])
-    heads = np.flatnonzero(first)
-    tails = np.append(heads[1:] - 1, len(point) - 1) if len(point) else heads
+    (heads,) = first.nonzero()
+    tails = np.empty_like(heads)
+    np.subtract(heads[1:], 1, out=tails[:-1])
+    tails[-1:] = len(point) - 1
     return heads, tails, first

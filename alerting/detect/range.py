@@ -49,7 +49,7 @@ class Ranges(Runs):
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point."""
         point, value = series.readings.point, series.readings.value
-        low, high = self._low[slot][point], self._high[slot][point]
+        low, high = self._low[slot].take(point), self._high[slot].take(point)
         over = (value < low) | (value > high)
         disowned = series.readings.quality == Quality.OUT_OF_RANGE
         if disowned.any():

@@ -117,13 +117,16 @@ class Rates(Runs):
         """Carry the surroundings on; what is seen at each turn."""
         up_per_s, down_per_s, least = self._up_per_s[number], self._down_per_s[number], self._rise[number]
         sign, gap_s = self._sign[number], self._gap_us[number] / 1e6
+        rising = bool((sign > 0).all())
+        numbers = np.broadcast_to(number, len(turns.points))
         course = fetch(self._course[slot], turns.points)
         learned = self._learned[slot].take(turns.points)
         seen = []
+        taught = False
         for span in turns.spans:
             now_s, dt_s = turns.at_s[span], turns.dt_s[span]
             m = len(now_s)
-            value = turns.value[span] * sign[:m]
+            value = turns.value[span] if rising else turns.value[span] * sign[:m]
             ambient, last, beyond, begun = course[:, :m]
             caught_up = np.maximum(value, ambient - down_per_s[:m] * dt_s)
             follow = np.minimum(caught_up, ambient + up_per_s[:m] * dt_s)
@@ -131,25 +134,30 @@ class Rates(Runs):
             fresh = turns.broken[span] | (dt_s > gap_s[:m])
             learning = np.flatnonzero(fresh | (learned[:m] != _READY))
             if len(learning):
-                rule, begins = self._rule[slot][turns.points[learning]], fresh[learning]
+                counted = np.where(fresh[learning], 0, learned[learning])
                 learned[learning], begun[learning] = self._learn(
-                    rule, np.where(begins, 0, learned[learning]), begun[learning], now_s[learning]
+                    numbers[learning], counted, begun[learning], now_s[learning]
                 )
+                taught = True
                 follow[learning] = np.where(turns.unknown[span], value, caught_up)[learning]
                 ahead[learning] = np.nan
                 beyond[learning] = -np.inf
             over = ahead >= least[:m]
             ripe = over
-            if over.any():
-                step = over & (value - last >= least[:m]) & (last - ambient < least[:m])
-                goal = np.where(step, value + least[:m] / 4, beyond)
-                beyond[:] = np.where(value >= goal, -np.inf, goal)
-                ripe = over & (beyond == -np.inf)
+            rare = np.flatnonzero(over | (beyond > -np.inf))
+            if len(rare):
+                before, enough = last[rare] - ambient[rare], self._rise[numbers[rare]]
+                beyond[rare], waits = _ripen(
+                    value[rare], last[rare], before, over[rare], beyond[rare], enough
+                )
+                ripe = over.copy()
+                ripe[rare[waits]] = False
             begun[:] = np.where(ahead <= 0, now_s, begun)
             ambient[:], last[:] = follow, value
             seen.append(_Seen(ahead, now_s - begun, over, ripe))
         store(self._course[slot], turns.points, course)
-        self._learned[slot][turns.points] = learned
+        if taught:
+            self._learned[slot][turns.points] = learned
         return seen
 
     def _learn(
@@ -160,3 +168,16 @@ class Rates(Runs):
         count = np.minimum(learned + 1, _READY - 1)
         enough = (count >= self._min_samples[rule]) & (now_s - begun_s >= self._min_data_s[rule])
         return np.where(enough, _READY, count).astype(np.int8), begun_s
+
+
+def _ripen(
+    value: Floats, last: Floats, before: Floats, over: Bools, beyond: Floats, least: Floats
+) -> tuple[Floats, Bools]:
+    """What a value that is ahead must reach (-inf = nothing more), and whether it still has to.
+
+    ``last`` is the value before this one, and ``before`` how far that was ahead.
+    """
+    step = over & (value - last >= least) & (before < least)
+    goal = np.where(step, value + least / 4, beyond)
+    waits: Bools = over & (value < goal)
+    return np.where(waits, goal, -np.inf), waits

@@ -80,9 +80,10 @@ class Runs(Slots):
         hot = over | (self._state[slot].take(point) != _NONE)
         if not hot.any():
             return {}
-        self._hot[point[hot]] = True
-        chosen = np.flatnonzero(self._hot[point])
-        self._hot[point[hot]] = False
+        points = point[hot]
+        self._hot[points] = True
+        (chosen,) = self._hot.take(point).nonzero()
+        self._hot[points] = False
         allowed = True if ripe is None else ripe[chosen]
         raised, cleared = self._follow(slot, series.take(chosen), over[chosen], under(chosen), allowed)
         turned = {VerdictKind.RAISE: chosen[raised], VerdictKind.CLEAR: chosen[cleared]}

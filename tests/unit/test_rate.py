@@ -85,6 +85,12 @@ def test_a_step_that_goes_on_rising_is_a_fire() -> None:
     assert told(series([*[22.0] * 10, 35.0, 50.0, 70.0], period_s=10.0)) == ["raise@110"]
 
 
+def test_a_fire_after_a_glitch_is_told_as_early_as_without_it() -> None:
+    """What a step had to reach is forgotten with the step."""
+    ramp = [22 + 0.35 * i for i in range(60)]
+    assert told(series([*REST[:30], 45.0, *REST[31:], *ramp])) == ["raise@81"]
+
+
 def test_a_break_is_learned_from_again_and_remembers_the_surroundings() -> None:
     """After something invalid nothing is said for 4 readings and 20 s; a cold stretch is no new normal."""
     ramp = [22 + 0.35 * i for i in range(60)]
@@ -186,7 +192,7 @@ class PlainRate:
         over = ahead >= rule.rise
         if over and x - self.last >= rule.rise and self.last - self.ambient < rule.rise:
             self.beyond = x + rule.rise / 4
-        if over and x >= self.beyond:
+        if not over or x >= self.beyond:
             self.beyond = -inf
         stepped = over and self.beyond > -inf
         if ahead <= 0:
