@@ -23,6 +23,7 @@ from fengsui.viewer import Action
 STATUS = {"stale": 409, "unknown": 404, "forbidden": 403, "invalid": 422, "unavailable": 503}
 
 Id = Annotated[str, Path(pattern=rf"^{POINT_NAME.pattern}$", max_length=64)]
+Ticket = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 Text = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
 # In pydantic's regex engine, unlike Python's, "$" is the very end: no trailing newline passes.
 FARTHEST_US = 1 << 53
@@ -74,6 +75,23 @@ class StartFire(Body):
     """Light the simulated fire, in ``building`` if there are several."""
 
     building: Text | None = None
+
+
+class Backtest(Body):
+    """Judge this draft over that span; see docs/backtest.md."""
+
+    rules: Annotated[str, Field(max_length=300_000)]
+    from_us: Annotated[int, Field(ge=0, le=FARTHEST_US)]
+    to_us: Annotated[int, Field(ge=0, le=FARTHEST_US)]
+    warm_s: Annotated[float, Field(ge=0, le=1e8)]
+    offset_s: Annotated[int, Field(gt=-86_400, lt=86_400)]
+    """Of the days' time zone from UTC."""
+    scope: Annotated[str, Field(max_length=500)] = ""
+    labels: Annotated[str, Field(max_length=500_000)] | None = None
+
+
+class Nothing(Body):
+    """No more than the path says."""
 
 
 B = TypeVar("B", bound=Body)
@@ -213,6 +231,25 @@ async def start_fire(
     return _json(await core.request("start_fire", session.viewer, **more))
 
 
+async def start_backtest(
+    session: Signed, core: Line, what: Annotated[Backtest, Depends(body(Backtest))]
+) -> Response:
+    """Begin a backtest; look with the ticket every few seconds, or it is given up. One at a time."""
+    return _json(await core.request("start_backtest", session.viewer, **what.model_dump()))
+
+
+async def look_backtest(ticket: Ticket, session: Signed, core: Line) -> Response:
+    """How far a backtest is, and its report when it is done."""
+    return _json(await core.request("look_backtest", session.viewer, ticket=ticket))
+
+
+async def cancel_backtest(
+    ticket: Ticket, session: Signed, core: Line, _what: Annotated[Nothing, Depends(body(Nothing))]
+) -> Response:
+    """Give a backtest up."""
+    return _json(await core.request("cancel_backtest", session.viewer, ticket=ticket))
+
+
 async def live(socket: WebSocket) -> None:
     """The live view; ``?after=n`` resumes behind the newest event the page has."""
     hub: Hub = socket.app.state.hub
@@ -250,5 +287,8 @@ DOORS = [
     Door("PUT", "/api/v1/rules", replace_rules, Action.CHANGE_RULES),
     Door("POST", "/api/v1/rules/check", check_rules, Action.CHANGE_RULES),
     Door("POST", "/api/v1/lab/fire", start_fire, Action.SIMULATE),
+    Door("POST", "/api/v1/backtest", start_backtest, Action.BACKTEST),
+    Door("GET", "/api/v1/backtest/{ticket}", look_backtest, Action.BACKTEST),
+    Door("POST", "/api/v1/backtest/{ticket}/cancel", cancel_backtest, Action.BACKTEST),
     Door(LIVE, "/api/v1/live", live, Action.READ),
 ]

@@ -1,4 +1,4 @@
-"""The pages a browser opens: sign-in, and the one page that holds desk and gateways."""
+"""The pages a browser opens: sign-in, and the one page that holds desk, gateways and backtest."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def console(request: Request) -> Response:
     return _render(
         request,
         "console.html",
-        screen="gateways" if request.url.path == "/gateways" else "desk",
+        screen=request.url.path.strip("/") or "desk",
         person=session.viewer.person,
         may=[action for action in Action if session.viewer.may(action)],
         token=session.token,
@@ -142,6 +142,7 @@ DOORS = [
     Door("POST", "/sign-out", sign_out, Action.READ),
     Door("GET", "/", console, Action.READ),
     Door("GET", "/gateways", console, Action.READ),
+    Door("GET", "/backtest", console, Action.BACKTEST),
     Door("GET", "/healthz", health, ANYONE),
     Door("GET", "/metrics", metrics, Action.ADMINISTER),
 ]

@@ -24,7 +24,9 @@ from server.backtest import DAY_S, Bounds, Kept, Progress, Question
 from server.backtest_worker import Job
 from server.local import Refused
 
-LEASE_S = 10.0
+LEASE_S = 75.0
+"""A browser lets a page that is hidden look once a minute."""
+_CHECK_S = 1.0
 BOUNDS = Bounds(span_s=100 * DAY_S, points=20_000, alarms=1_000)
 """Of one question: a quarter and a warm-up; some 3 MB of report."""
 MAX_LINE = 12 << 20
@@ -147,9 +149,7 @@ class Backtests:
             process.stdin.write(Job(self._kept(), one.viewer, one.question, BOUNDS).encode())
             while not following.done():
                 asked = asyncio.create_task(self._asked.wait(), name="backtest.asked")
-                await asyncio.wait(
-                    {following, asked}, timeout=LEASE_S / 10, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait({following, asked}, timeout=_CHECK_S, return_when=asyncio.FIRST_COMPLETED)
                 asked.cancel()
                 self._asked.clear()
                 if one.is_cancelled or self._monotonic_s() - one.seen_s > LEASE_S:

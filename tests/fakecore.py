@@ -145,6 +145,9 @@ class FakeCore:
         self.discovered: list[Json] = []
         self.deadletters: list[Json] = []
         self.history: Callable[[str, int, int], Json] = _wave
+        self.rules = "# the rules in force\n"
+        self.reports: list[Json] = []
+        """What a look at a backtest answers, one after the other; the last one stays."""
         self.units = {"P-1": "unit-a"}
         """Unit of each point; a point without one is seen only by who sees every unit."""
         self._server: asyncio.Server | None = None
@@ -283,13 +286,24 @@ class FakeCore:
         return {"ok": self.deadletters}
 
     def _do_rules(self, _request: Json, _units: list[str] | None) -> Json:
-        return {"ok": {"name": "rules.yaml", "digest": "0123456789abcdef", "text": "", "rules": []}}
+        return {"ok": {"name": "rules.yaml", "digest": "0123456789abcdef", "text": self.rules, "rules": []}}
 
     def _do_check_rules(self, _request: Json, _units: list[str] | None) -> Json:
         return {"ok": {"tests": 0, "differences": []}}
 
     def _do_replace_rules(self, request: Json, _units: list[str] | None) -> Json:
         return {"ok": {"digest": request["digest"], "differences": []}}
+
+    def _do_start_backtest(self, _request: Json, _units: list[str] | None) -> Json:
+        return {"ok": {"ticket": "0123456789abcdef"}}
+
+    def _do_look_backtest(self, _request: Json, _units: list[str] | None) -> Json:
+        if not self.reports:
+            return {"ok": {"progress": None, "report": None}}
+        return {"ok": self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]}
+
+    def _do_cancel_backtest(self, _request: Json, _units: list[str] | None) -> Json:
+        return {"ok": {}}
 
     def _do_start_fire(self, _request: Json, _units: list[str] | None) -> Json:
         self.put(alarm("SIM-1", self.wall_us(), test=True))

@@ -33,9 +33,11 @@ BODIES: dict[str, Any] = {
     "/api/v1/rules": {"text": "", "digest": "0123456789abcdef"},
     "/api/v1/rules/check": {"text": ""},
     "/api/v1/lab/fire": {},
+    "/api/v1/backtest": {"rules": "", "from_us": 0, "to_us": 1, "warm_s": 0, "offset_s": 0},
+    "/api/v1/backtest/{ticket}/cancel": {},
     "/sign-out": {},
 }
-ACTING = ("acknowledge", "reset", "accept", "start_fire", "replace_rules")
+ACTING = ("acknowledge", "reset", "accept", "start_fire", "replace_rules", "start_backtest", "cancel_backtest")
 ACTIONS = {(door.method, door.path): door.action for door in DOORS}
 
 
@@ -51,7 +53,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Console]:
 
 def path_of(door: str) -> str:
     """A path that leads through the door."""
-    path = door.replace("{alarm}", "alarm-P-1").replace("{point}", "P-1")
+    path = door.replace("{alarm}", "alarm-P-1").replace("{point}", "P-1").replace("{ticket}", "0" * 16)
     return path + ("?from_us=0&to_us=1000000" if "history" in path else "")
 
 

@@ -10,8 +10,10 @@ const FIRE_MS = 14000; // a gateway answers, not the core
 const KNOWN = new Set(["stale", "forbidden", "unknown", "unavailable", "invalid", "signed_out"]);
 
 export class NotDone extends Error {
-  constructor(code) {
+  constructor(code, text = "") {
     super(code);
+    this.code = code;
+    this.text = text; // the server's own words, English
     this.why = t(`why.${KNOWN.has(code) ? code : "no_answer"}`);
   }
 }
@@ -30,7 +32,12 @@ export async function ask(path, body, wait_ms = ANSWER_MS) {
     throw new NotDone("no_answer");
   }
   const told = await answer.json().catch(() => ({}));
-  throw new NotDone(told.error?.code ?? "no_answer");
+  throw new NotDone(told.error?.code ?? "no_answer", told.error?.text);
+}
+
+/** Tell the server something while the page goes away; nobody waits for an answer. */
+export function leave(path) {
+  fetch(path, { method: "POST", keepalive: true, body: "{}", headers: { "content-type": "application/json", "x-fengsui-token": store.me.token } }).catch(() => null);
 }
 
 export const mayAcknowledge = () => store.me.may.has("acknowledge");

@@ -40,6 +40,14 @@ export function h(tag, given, ...children) {
   return node;
 }
 
+/** The same of a drawing: `svg("rect", {x, y}, child, ...)`. */
+export function svg(tag, given, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [key, value] of Object.entries(given)) node.setAttribute(key, value);
+  node.append(...children.flat(Infinity).filter((child) => child !== null));
+  return node;
+}
+
 export function icon(name, more = "") {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", `ic ${more}`);

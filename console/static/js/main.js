@@ -1,6 +1,7 @@
 // The page starts here: words, store, socket; then everything is drawn from the store, once per frame.
 
 import * as act from "./act.js";
+import * as backtest from "./backtest.js";
 import * as bar from "./bar.js";
 import * as chart from "./chart.js";
 import * as detail from "./detail.js";
@@ -14,6 +15,7 @@ import * as strip from "./strip.js";
 import { clock } from "./time.js";
 import { loadWords, t } from "./words.js";
 
+const SCREENS = ["desk", "gateways", "backtest"];
 const EVERYTHING = ["alarms", "status", "link", "age", "selected", "readings", "sound", "notices", "order", "screen", "words"];
 
 for (const node of document.querySelectorAll("i[data-icon]")) node.replaceWith(icon(node.dataset.icon));
@@ -30,6 +32,7 @@ function draw(kinds) {
   list.draw(kinds);
   detail.draw(kinds);
   gateways.draw(kinds);
+  backtest.draw(kinds);
   if (kinds.has("age")) store.forget();
   if (kinds.has("notices")) drawNotices();
   if (kinds.has("alarms") || kinds.has("link") || kinds.has("age")) sound.follow();
@@ -61,6 +64,7 @@ addEventListener("keydown", (event) => {
   } else if (event.key === "F8") sound.silence();
   else if (event.altKey && event.key === "1") go("desk");
   else if (event.altKey && event.key === "2") go("gateways");
+  else if (event.altKey && event.key === "3" && store.me.may.has("backtest")) go("backtest");
   else if (event.key === "/" && !inField(event)) $("find").focus();
   else if (event.key === "Escape" && inField(event)) list.focus();
   else if (["ArrowDown", "ArrowUp"].includes(event.key) && event.target === document.body) {
@@ -76,12 +80,13 @@ for (const link of document.querySelectorAll(".nav a")) {
     go(link.dataset.to);
   });
 }
-addEventListener("popstate", () => go(location.pathname === "/gateways" ? "gateways" : "desk", false));
+addEventListener("popstate", () => go(SCREENS.find((screen) => location.pathname === `/${screen}`) ?? "desk", false));
 
 bar.init(redraw);
 strip.init();
 list.init();
 gateways.init();
+backtest.init();
 sound.init();
 store.subscribe(draw);
 store.state.seen.from_us = store.nowUs();
