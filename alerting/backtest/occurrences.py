@@ -1,6 +1,6 @@
 """Verdicts to alarms, as the alarm book would open them, without persons and without latching. Pure.
 
-An alarm is keyed by its subject (a point, or the rule that speaks of no point) and class. It begins when the
+An alarm is keyed by its subject (a point, a zone or a gateway) and class. It begins when the
 first rule raises and ends when the last has let go; a late *past* verdict is an alarm that is over at once.
 Real and simulated readings have alarms of their own.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from alerting.detect.verdict import Verdict, VerdictKind
+from alerting.detect.verdict import Verdict, VerdictKind, Zone
 from fengsui.model import AlarmClass
 
 
@@ -32,7 +32,7 @@ class Occurrences:
     """The alarms that stand."""
 
     def __init__(self) -> None:
-        self._standing: dict[tuple[int | str, AlarmClass, bool], Occurrence] = {}
+        self._standing: dict[tuple[int | Zone | str, AlarmClass, bool], Occurrence] = {}
 
     @property
     def standing(self) -> Iterable[Occurrence]:
@@ -42,7 +42,8 @@ class Occurrences:
     def take(self, verdicts: Iterable[Verdict]) -> Iterator[Occurrence]:
         """Verdicts in their order; an alarm comes out when it begins and again when it has ended."""
         for verdict in verdicts:
-            key = (verdict.point if verdict.point >= 0 else verdict.rule, verdict.cls, verdict.test)
+            subject = verdict.point if verdict.point >= 0 else verdict.zone or verdict.gateway
+            key = (subject, verdict.cls, verdict.test)
             known = self._standing.get(key)
             if verdict.kind is VerdictKind.CLEAR:
                 if known is None:

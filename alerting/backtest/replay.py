@@ -35,8 +35,8 @@ from fengsui.model import AlarmClass, Point
 MOST_ALARMS = 20_000
 """Single alarms kept of each rule set, some 10 MB; what is beyond is counted by day and building only."""
 
-_MINUTE_US = 60_000_000
-"""The engine is given a minute at a time, so that what time alone decides is decided within one."""
+_ROWS = 20_000
+"""Readings that the engine is given at once: more do not fit a processor's cache, and cost a third more."""
 
 
 class Span(NamedTuple):
@@ -133,9 +133,8 @@ class Backtest:
             self._first_us = int(at_us[0])
         self._last_us = int(at_us[-1])
         self._readings += len(at_us)
-        borders = np.flatnonzero(np.diff(at_us // _MINUTE_US)) + 1
-        for first, last in zip([0, *borders.tolist()], [*borders.tolist(), len(at_us)], strict=True):
-            rows = slice(first, last)
+        for first in range(0, len(at_us), _ROWS):
+            rows = slice(first, first + _ROWS)
             for run in (self._draft, self._in_force):
                 run.take(place[rows], at_us[rows], value[rows], quality[rows])
 
@@ -194,10 +193,8 @@ class _Run:
         value: NDArray[np.float64],
         quality: NDArray[np.uint8],
     ) -> None:
-        """Judge readings of one minute."""
-        engine, until_us = self.engine, int(at_us[-1])
-        verdicts = engine.update(point, at_us, value, quality, at_us, np.zeros_like(at_us), now_s=None)
-        verdicts += engine.advance(now_s=0.0, now_us=until_us)
+        """Judge readings."""
+        verdicts = self.engine.update(point, at_us, value, quality, at_us, np.zeros_like(at_us), now_s=None)
         if verdicts:
             self._count(verdicts)
 
@@ -243,13 +240,15 @@ class _Run:
                     self._left_out += 1
 
     def _building(self, verdict: Verdict) -> str:
-        return self._points[verdict.point].building if verdict.point >= 0 else ""
+        if verdict.zone is not None:
+            return verdict.zone.building
+        return self._points[verdict.point].building
 
     def _alarm(self, occurrence: Occurrence) -> Alarm:
         first = occurrence.first
         text_en, text_zh = next(((reason.text_en, reason.text_zh) for reason in first.reasons), ("", ""))
         return Alarm(
-            subject=self._points[first.point].id if first.point >= 0 else first.rule,
+            subject=self._points[first.point].id if first.zone is None else "/" + "/".join(first.zone),
             building=self._building(first), cls=first.cls, rule=first.rule, version=first.version,
             severity=occurrence.severity, begin_us=first.at_us, end_us=occurrence.end_us, value=first.value,
             text_en=text_en, text_zh=text_zh, test=first.test,

@@ -13,7 +13,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     """One occurrence: from the first rule that raises a class at a subject until the last has let go."""
 
     subject: str
-    """Registered id of the point; for a verdict about no point, the rule that spoke."""
+    """Registered id of the point, or ``/unit/building/zone`` of a zone."""
     building: str
     """Id; empty when the subject has none."""
     cls: AlarmClass
