@@ -9,10 +9,10 @@ import msgspec
 from playwright.async_api import expect
 
 from fengsui.viewer import Role, Viewer
-from server.backtest import Question, prepare, text_in_force
+from server.backtest import Question, prepare
 from tests.browser.conftest import Open
 from tests.consoles import Console
-from tests.past import DAY_US, DRAFT, FROM_US, register, weeks
+from tests.past import DAY_US, DRAFT, FROM_US, IN_FORCE, register, weeks
 from tests.waiting import until
 
 TOLD = {"at_us": FROM_US, "readings": 1234}
@@ -36,7 +36,7 @@ async def answer(folder: Path, days: int = 14) -> dict[str, Any]:
         labels=LABELS,
     )
     everybody = Viewer("e", frozenset({Role.ENGINEER}), None)
-    ready = prepare(registry.points, everybody, asked, text_in_force(None))
+    ready = prepare(registry.points, everybody, asked, IN_FORCE)
     history = weeks(days)
     history = history.take((history.at_us < ready.span.to_us).nonzero()[0])
     ready.test.feed(history.point, history.at_us, history.value, history.quality)
@@ -49,7 +49,7 @@ async def answer(folder: Path, days: int = 14) -> dict[str, Any]:
 
 async def test_a_draft_is_held_against_the_past(served: Console, open_page: Open, tmp_path: Path) -> None:
     """The draft begins as the rules in force; changed and run, the page shows days, difference and labels."""
-    served.core.rules = text_in_force(None)
+    served.core.rules = IN_FORCE
     served.core.reports = [{"progress": None, "report": None}, {"progress": TOLD, "report": None}]
     page = await open_page("engineer")
     await page.click("nav [data-to=backtest]")
@@ -72,7 +72,7 @@ async def test_a_draft_is_held_against_the_past(served: Console, open_page: Open
     assert (asked["warm_s"], asked["offset_s"], asked["scope"]) == (172_800, 28_800, "building=*")
     assert (asked["rules"], asked["labels"]) == (DRAFT, LABELS.strip())
     await expect(report.locator("tr", has_text="FIRE").first).to_have_text("FIRE1473")
-    await expect(report).to_contain_text("7 added, 14 removed, 7 earlier, 0 later, 0 the same")
+    await expect(report).to_contain_text("7 added, 0 removed, 7 earlier, 0 later, 0 the same")
     await expect(report.locator("rect.draft")).to_have_count(14)
     await expect(report.locator("rect.force")).to_have_count(7)
     await expect(report.locator("svg.days .end")).to_have_text(["<b>Mill</b>", "Linjiang Plaza"])
@@ -81,7 +81,7 @@ async def test_a_draft_is_held_against_the_past(served: Console, open_page: Open
     await expect(report.locator("tr", has_text="cooking")).to_have_text("cooking110")
     await page.screenshot(path=tmp_path / "backtest.png")
     await page.click("#language")
-    await expect(report).to_contain_text("新增 7,减少 14,提前 7")
+    await expect(report).to_contain_text("新增 7,减少 0,提前 7")
     await expect(page.locator("#bt-draft")).to_have_value(DRAFT)
 
 
