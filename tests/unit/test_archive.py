@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from fengsui import command
-from server.backtest import text_in_force
 from simulators.archive import load_archive
-from tests.past import DRAFT
+from tests.past import DRAFT, IN_FORCE
 from tests.recordings import recordings
 
 MANIFEST = """\
@@ -70,10 +69,11 @@ def test_the_command_over_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_lower_limits_over_the_recordings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Over real recordings, a lower heat limit finds every fire the shipped one finds, and none later."""
-    lower = text_in_force(None).replace("above: 57.0\n    reset: 50.0", "above: 50.0\n    reset: 45.0")
-    (tmp_path / "draft.yaml").write_text(lower, encoding="utf-8")
-    line = ["backtest", str(tmp_path / "draft.yaml"), "--folder", str(recordings())]
+    """Over real recordings, a heat limit of 50 degC finds every fire that one of 57 finds, and none later."""
+    draft, against = tmp_path / "draft.yaml", tmp_path / "against.yaml"
+    draft.write_text(DRAFT, encoding="utf-8")
+    against.write_text(IN_FORCE, encoding="utf-8")
+    line = ["backtest", str(draft), "--against", str(against), "--folder", str(recordings())]
     assert command.main([*line, "--scope", "building=nist_smoke*"]) == 0
     said = capsys.readouterr().err
     fires = re.search(r"fire alarms: draft (\d+), in force (\d+)", said)
