@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.order import Floats, Rows, Series
 from alerting.detect.rules import Rule
-from alerting.detect.scope import EVERYWHERE
+from alerting.detect.scope import EVERYWHERE, Places
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point
 
@@ -169,12 +169,13 @@ def assign(rules: Sequence[Rule], points: Sequence[Point]) -> NDArray[np.int16]:
     for point in points:
         alike.setdefault((point.quantity, point.uom), []).append(point.index)
     of_quantity = {quantity: np.array(indices, np.intp) for quantity, indices in alike.items()}
+    places = Places(points)
     taken = np.zeros(len(points), np.intp)
     rows: list[NDArray[np.int16]] = []
     for number, rule in enumerate(rules):
         chosen = of_quantity.get((rule.quantity, rule.uom), np.empty(0, np.intp))
         if rule.scope != EVERYWHERE:
-            chosen = chosen[[rule.scope.covers(points[index]) for index in chosen]]
+            chosen = chosen[places.covered(rule.scope)[chosen]]
         if not len(chosen):
             continue
         slots = taken[chosen]

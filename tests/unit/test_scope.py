@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
-from alerting.detect.scope import Scope
+from alerting.detect.scope import Places, Scope
 from alerting.detect.slots import applies, assign
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point
@@ -133,3 +133,10 @@ def test_relative_limits_survive_a_restart_and_a_changed_range() -> None:
     assert feed(again, [Sample(0, T0_US + S, 44.0)]) == []
     (clear,) = feed(again, [Sample(0, T0_US + 2 * S, 39.0)])
     assert (clear.kind, clear.rule, clear.limit) == (VerdictKind.CLEAR, "heat", 45.0)
+
+
+@given(scopes, st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy")), max_size=8))
+def test_many_points_at_once_are_judged_as_one_by_one(scope: Scope, where: list[tuple[str, str]]) -> None:
+    """What a scope covers of many points is what it covers of each."""
+    points = [placed(index, zone=zone, device_type=type_) for index, (zone, type_) in enumerate(where)]
+    assert Places(points).covered(scope).tolist() == [scope.covers(there) for there in points]
