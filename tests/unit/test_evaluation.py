@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from alerting.detect.rules import RuleSet
@@ -269,7 +270,8 @@ def test_an_alarm_ends_when_the_last_rule_at_its_point_has_cleared() -> None:
     again = [verdict(up, "a", 0), verdict(up, "b", 0), verdict(down, "a", 0), verdict(up, "a", 0)]
     assert len(alarms(again)) == 1
     assert len(alarms([verdict(up, "a", 0), verdict(down, "a", 0), verdict(up, "a", 0)])) == 2
-    assert len(alarms([verdict(up, "k", -1), verdict(up, "l", -1)])) == 2
+    gateways = [msgspec.structs.replace(verdict(up, "k", -1), gateway=name) for name in ("g1", "g2")]
+    assert len(alarms(gateways)) == 2
     assert len(alarms([verdict(past, "a", 0), verdict(past, "a", 0)])) == 2
     assert alarms([verdict(up, "silent", 0, missing=True)]) == []
 
