@@ -15,6 +15,7 @@ import random
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,8 @@ class Connection:
         self._tell_aiomqtt = self._paho.on_disconnect
         self._paho.on_disconnect = self._lost
         self._paho.connect_timeout = _CONNECT_S
-        self._paho.on_socket_unregister_write = self._unwatch
+        self._thread = threading.get_ident()
+        self._paho.on_socket_register_write = self._watch
         # paho reads what we have already taken from the socket before it reads the socket
         self._receive = self._paho._sock_recv
         self._paho._sock_recv = self._read_ahead  # type: ignore[method-assign,assignment]
@@ -151,13 +153,20 @@ class Connection:
         elif self._tell_aiomqtt is not None:
             self._tell_aiomqtt(*told)
 
-    def _unwatch(self, _client: paho.Client, _data: Any, sock: Any) -> None:
-        """Stop watching for room in the socket, in the same order as aiomqtt starts it: a turn later.
+    def _watch(self, _client: paho.Client, _data: Any, sock: Any) -> None:
+        """Paho has a packet of its own to send: watch for room in the socket, from now on.
 
-        Stopped at once, a packet of paho's (a ping) and one of ours in the same turn would end with the watch
-        started last and never stopped: the loop would turn at full speed for the rest of the connection.
+        aiomqtt begins a turn later and stops at once. A ping that leaves together with a message of ours
+        would then be watched for after it had gone, and the loop turn at full speed from then on.
         """
-        self._loop.call_soon_threadsafe(self._loop.remove_writer, sock.fileno())
+        if threading.get_ident() == self._thread:
+            self._start_watching(sock)
+        else:  # while connecting
+            self._loop.call_soon_threadsafe(self._start_watching, sock)
+
+    def _start_watching(self, sock: Any) -> None:
+        if self._paho._registered_write and sock is self._socket():
+            self._loop.add_writer(sock.fileno(), self._paho.loop_write)
 
     def _take(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         """What paho read by itself: a queued message that came right behind the CONNACK."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerting.detect.minutes import Closed
-from alerting.detect.order import NEVER, Floats, Ints, Rows
+from alerting.detect.order import Floats, Ints, Rows
 from alerting.detect.robust import TO_SIGMA, quantile
 from alerting.detect.rules import Trend
 from alerting.detect.slots import Crossing
@@ -117,7 +117,7 @@ class Trends(Tracks):
         cells = self._cells.take(track, axis=0)
         restarts = self._restarts(closed, rule)
         shift = closed.minute // width - (closed.minute - closed.gap) // width
-        shift = np.where(restarts | (closed.gap == NEVER), CELLS, np.minimum(shift, CELLS))
+        shift = np.where(restarts | (closed.gap < 0), CELLS, np.minimum(shift, CELLS))
         for by in np.unique(shift).tolist():
             if by:
                 rows = slice(None) if (shift == by).all() else shift == by
