@@ -164,8 +164,8 @@ class Connection:
         else:  # while connecting
             self._loop.call_soon_threadsafe(self._start_watching, sock)
 
-    def _start_watching(self, sock: Any) -> None:
-        if self._paho._registered_write and sock is self._socket():
+    def _start_watching(self, sock: socket.socket) -> None:
+        if self._paho._registered_write and self._socket() is sock:
             self._loop.add_writer(sock.fileno(), self._paho.loop_write)
 
     def _take(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
