@@ -3,8 +3,8 @@
 MQTT 3.1.1, QoS 1, ``TCP_NODELAY``. aiomqtt connects, subscribes, pings and notices the end; PUBLISH and
 PUBACK, which are all the traffic there is, are taken from the socket in bulk and written in bulk, once per
 turn of the event loop, past the paho client inside it (its private names are pinned, and held by a contract
-test). A PUBACK to us means nothing and is dropped. Reading pauses while the inbox is full, so that a flood
-waits in TCP and not in memory.
+test). A PUBACK to us says that the broker has read a message, and no more: only hanging up waits for it.
+Reading pauses while the inbox is full, so that a flood waits in TCP and not in memory.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ _MAX_MID = 65_535
 _GRANTED = (1, 2)
 _CONNECT_S = 2.0
 """For TCP alone: while a link is cut, an attempt must end soon or it outlasts the cut."""
+_LINGER_S = 1.0
+"""How long hanging up waits for the broker to have read what was sent last."""
 
 
 class Connection:
@@ -62,6 +64,7 @@ class Connection:
         self._at = 0
         self._out = bytearray()
         self._mid = 0
+        self._unread = 0
         self._paho.manual_ack_set(manual_ack)
         self._paho.on_message = self._take
         self._tell_aiomqtt = self._paho.on_disconnect
@@ -102,6 +105,7 @@ class Connection:
         """
         self._check_alive()
         self._mid = self._mid % _MAX_MID + 1
+        self._unread += 1
         self._write(encode_publish(topic, payload, self._mid))
 
     async def receive(self) -> list[Message]:
@@ -127,6 +131,19 @@ class Connection:
         """Return when the connection is gone."""
         with contextlib.suppress(Disconnected):
             await asyncio.shield(self._client._disconnected)
+
+    async def linger(self) -> None:
+        """Wait a moment for the broker to have read all that was sent, as far as it still can.
+
+        A socket closed with answers in it resets the connection: the broker stops at the first answer of its
+        own that finds nobody, and drops what it had not read yet.
+        """
+        self.flush()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while self._unread and not self._client._disconnected.done():
+                    self._arrived.clear()
+                    await self._arrived.wait()
 
     def flush(self) -> None:
         """Hand what is to be sent to the socket now."""
@@ -233,6 +250,7 @@ class Connection:
                     acks.append(message.mid)
                 self._at = found[1]
             elif first == PUBACK:
+                self._unread -= 1
                 self._at = found[1]
             else:
                 before = self._at
@@ -241,7 +259,7 @@ class Connection:
                     break  # paho has ended the connection over an earlier one
         if acks:
             self._write(encode_pubacks(acks))
-        if self._inbox:
+        if self._inbox or not self._unread:
             self._arrived.set()
             if len(self._inbox) >= _INBOX:
                 self._pause()
@@ -300,7 +318,7 @@ async def connect(
             finally:
                 # an error while hanging up must not take a cancellation's place
                 told = -1 if isinstance(sys.exc_info()[1], asyncio.CancelledError) else _times_cancelled()
-                connection.flush()
+                await connection.linger()
     finally:
         _heed_cancellation(told)
 
