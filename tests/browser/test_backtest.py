@@ -9,10 +9,10 @@ import msgspec
 from playwright.async_api import expect
 
 from fengsui.viewer import Role, Viewer
-from server.backtest import Question, prepare, text_in_force
+from server.backtest import Question, prepare
 from tests.browser.conftest import Open
 from tests.consoles import Console
-from tests.past import DAY_US, DRAFT, FROM_US, register, weeks
+from tests.past import DAY_US, DRAFT, FROM_US, IN_FORCE, register, weeks
 from tests.waiting import until
 
 TOLD = {"at_us": FROM_US, "readings": 1234}
@@ -36,7 +36,7 @@ async def answer(folder: Path, days: int = 14) -> dict[str, Any]:
         labels=LABELS,
     )
     everybody = Viewer("e", frozenset({Role.ENGINEER}), None)
-    ready = prepare(registry.points, everybody, asked, text_in_force(None))
+    ready = prepare(registry.points, everybody, asked, IN_FORCE)
     history = weeks(days)
     history = history.take((history.at_us < ready.span.to_us).nonzero()[0])
     ready.test.feed(history.point, history.at_us, history.value, history.quality)
@@ -49,7 +49,7 @@ async def answer(folder: Path, days: int = 14) -> dict[str, Any]:
 
 async def test_a_draft_is_held_against_the_past(served: Console, open_page: Open, tmp_path: Path) -> None:
     """The draft begins as the rules in force; changed and run, the page shows days, difference and labels."""
-    served.core.rules = text_in_force(None)
+    served.core.rules = IN_FORCE
     served.core.reports = [{"progress": None, "report": None}, {"progress": TOLD, "report": None}]
     page = await open_page("engineer")
     await page.click("nav [data-to=backtest]")
