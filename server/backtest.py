@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta, timezone
 from pathlib import Path
@@ -17,6 +16,7 @@ from alerting.backtest.labels import Interval, LabelError, parse_labels, unknown
 from alerting.backtest.replay import MOST_ALARMS, Backtest, Span
 from alerting.backtest.report import Report
 from alerting.detect.rules import RuleSet
+from alerting.detect.scope import Scope
 from alerting.errors import RulesRefused
 from alerting.rulebook.file import parse, shipped
 from fengsui.database import connect
@@ -31,8 +31,6 @@ from server.series import open_history
 
 DAY_S = 86_400
 WARM_UP_DAYS = 7.0
-
-_PARTS = {"unit": "unit", "building": "building", "zone": "zone", "device": "device", "point": "id"}
 
 
 class BacktestRefused(FengsuiError):
@@ -210,23 +208,20 @@ def read_rules(text: str, name: str) -> RuleSet:
         raise BacktestRefused(str(error)) from error
 
 
-def parse_scope(text: str) -> dict[str, re.Pattern[str]]:
-    """``unit=u1,building=b*,point=*.smoke``: a pattern by field of a point; ``*`` is any text.
+def parse_scope(text: str) -> Scope:
+    """``unit=u1,building=b*,point=!*.smoke``: a scope as a rule has it; a part given twice fits either.
 
     Raises:
         BacktestRefused: not of that form.
     """
-    scope: dict[str, re.Pattern[str]] = {}
+    patterns: dict[str, tuple[str, ...]] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, pattern = (piece.strip() for piece in part.partition("="))
-        if name not in _PARTS or not equals or not pattern:
-            raise BacktestRefused(
-                f"scope {part[:80]!r}: a part is {', '.join(f'{name}=...' for name in _PARTS)}; * is any text"
-            )
-        if _PARTS[name] in scope:
-            raise BacktestRefused(f"scope: {name} is given twice")
-        scope[_PARTS[name]] = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
-    return scope
+        name, _, pattern = (piece.strip() for piece in part.partition("="))
+        if name not in Scope.__struct_fields__ or pattern in ("", "!"):
+            known = ", ".join(f"{name}=..." for name in Scope.__struct_fields__)
+            raise BacktestRefused(f"scope {part[:80]!r}: a part is one of {known}; * is any text")
+        patterns[name] = (*patterns.get(name, ()), pattern)
+    return Scope(**patterns)
 
 
 def chosen(
@@ -237,18 +232,16 @@ def chosen(
     Raises:
         BacktestRefused: none, or too many.
     """
-    patterns = parse_scope(scope)
+    where = parse_scope(scope)
     quantities = {rule.quantity for rules in rule_sets for rule in rules.about_readings()}
     found = [
         point
         for point in points
-        if viewer.sees(point.unit)
-        and point.quantity in quantities
-        and all(pattern.fullmatch(getattr(point, field)) for field, pattern in patterns.items())
+        if viewer.sees(point.unit) and point.quantity in quantities and where.covers(point)
     ]
     if not found:
-        where = f"in {scope!r} " if scope else ""
-        raise BacktestRefused(f"no point {where}has a quantity that these rules are about")
+        inside = f"in {scope!r} " if scope else ""
+        raise BacktestRefused(f"no point {inside}has a quantity that these rules are about")
     if len(found) > most:
         raise BacktestRefused(f"{len(found)} points; {most} are allowed at once, so give a narrower scope")
     return found

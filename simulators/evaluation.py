@@ -1,9 +1,9 @@
 """How verdicts on recordings are judged: every definition of an evaluation in one place, without I/O.
 
-A **device** is one file. An **alarm** is what the alarm book would open: at most one at a time per point and
-class, from the first rule that raises until the last has cleared; a verdict about no point (a zone) is its
-rule's. No-data alarms are neither found faults nor false ones: that readings are missing from a recording is
-true. All times are on the file's own axis, s. ``docs/evaluation.md`` says the same to people.
+A **device** is one file. An **alarm** is what the alarm book would open: at most one at a time per point or
+zone and class, from the first rule that raises until the last has cleared. No-data alarms are neither found
+faults nor false ones: that readings are missing from a recording is true. All times are on the file's own
+axis, s. ``docs/evaluation.md`` says the same to people.
 """
 
 from __future__ import annotations

@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scope",
         default="",
         metavar="PART=TEXT,...",
-        help="only these points: unit=, building=, zone=, device=, point=, with * for any text",
+        help="only these points: unit=, building=, zone=, device_type=, device=, point=, as in the scope of a"
+        " rule: * is any text, ! takes out again, a part given twice fits either",
     )
     parser.add_argument(
         "--warm-up",

@@ -34,8 +34,33 @@ silence:
     plain_after_s: 900.0
 """
 """Fire at 50 degC, which the rules in force call at 57."""
+IN_FORCE = """\
+threshold:
+  - name: heat-fire
+    version: 1
+    cls: fire
+    quantity: temperature
+    uom: degC
+    above: 57.0
+    reset: 50.0
+    severity: 4
+    label_en: Temperature
+    label_zh: 温度
+  - name: heat-prealarm
+    version: 1
+    cls: prealarm
+    quantity: temperature
+    uom: degC
+    above: 46.0
+    reset: 42.0
+    off_delay_s: 30.0
+    severity: 3
+    label_en: Temperature
+    label_zh: 温度
 
-IN_FORCE = DRAFT.replace("version: 2", "version: 1").replace("50.0", "57.0").replace("45.0", "50.0")
+silence:
+  - after_s: 60.0
+"""
 
 BUILDINGS = {"tower": "u1", "mill": "u2"}
 
@@ -85,8 +110,8 @@ def settings_file(folder: Path, store: str) -> Path:
     file = folder / "core.toml"
     (folder / "in_force.yaml").write_text(IN_FORCE, encoding="utf-8")
     file.write_text(
-        f'process = "core"\nfolder = "."\nsocket = "core.sock"\nrules = "in_force.yaml"\n'
-        f'[journal]\nfolder = "journal"\n'
+        'process = "core"\nfolder = "."\nsocket = "core.sock"\nrules = "in_force.yaml"\n'
+        '[journal]\nfolder = "journal"\n'
         f"[store]\n{store}\n"
     )
     return file

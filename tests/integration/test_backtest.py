@@ -108,7 +108,7 @@ async def test_only_what_the_viewer_sees_and_the_scope_names(tmp_path: Path) -> 
     for scope in ("building=tower", "unit=u1", "point=t0"):
         with pytest.raises(BacktestRefused, match="no point in"):
             await ask(file, theirs, scope=scope)
-    assert (await ask(file, scope="unit=u*,point=t1")).points == 1
+    assert (await ask(file, scope="unit=u*,point=t1, point=t2,point=!*2")).points == 1
     nobody = Viewer("x", frozenset(), None)
     with pytest.raises(BacktestRefused, match="no point"):
         await ask(file, nobody)
@@ -136,13 +136,14 @@ async def test_what_is_damaged_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"rules": "threshold:\n  - name: 1"}, "the draft:2:"),
-        ({"rules": DRAFT.replace("reset: 45", "reset: 55")}, "heat-fire: reset 55"),
+        ({"rules": "[["}, "the draft:2: is not YAML"),
+        ({"rules": DRAFT.replace("reset: 45", "reset: 55")}, "the draft:2: threshold heat-fire: reset 55"),
         ({"to_us": FROM_US}, "the span ends before it begins"),
         ({"warm_s": -1.0}, "not negative"),
         ({"warm_s": 1e9}, "days; 4000 are allowed"),
-        ({"scope": "floor=3"}, "a part is unit=..."),
-        ({"scope": "unit=a,unit=b"}, "given twice"),
+        ({"scope": "floor=3"}, "a part is one of unit=..."),
+        ({"scope": "unit"}, "a part is one of unit=..."),
+        ({"scope": "unit=!"}, "a part is one of unit=..."),
         ({"labels": "point\n"}, "labels, line 1: no column"),
         ({"offset_s": 90_000}, "less than a day"),
     ],
@@ -213,7 +214,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "6 days, 6 points, 60,480 readings",
         "fire alarms: draft 6, in force 3; the alarm record has 0",
         "The mill: draft 3, in force 0",
-        "3 added, 0 removed, 3 earlier (median 60 s), 0 later, 0 the same",
+        "3 added, 6 removed, 3 earlier (median 60 s), 0 later, 0 the same",
         "added: 2026-05-02 05:10:00 t1 fire: Temperature 50.18",
         "labelled fires: draft 1 of 1 (median 480 s), in force 1 of 1 (median 540 s)",
         "fire alarms in 1 labelled cooking: draft 1, in force 0",
@@ -224,7 +225,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert report.draft.begun(AlarmClass.FIRE) == 6
     html = page.read_text(encoding="utf-8")
     assert "The mill, 2026-05-02: 1" in html
-    assert "3 added, 0 removed, 3 earlier" in html
+    assert "3 added, 6 removed, 3 earlier" in html
     assert "://" not in html
 
 

@@ -183,7 +183,7 @@ def test_a_job_goes_through_a_pipe() -> None:
 
 
 async def test_the_core_answers_engineers(tmp_path: Path) -> None:
-    """Over the core's socket: engineers have the rules in force and a backtest; officers have no backtest."""
+    """Over the core's socket: engineers have the rules in force and a backtest, officers no backtest."""
     file = await embedded_past(tmp_path)
     core = await Core.open(settings.load(file, Settings))
     answers = Answers(core)

@@ -101,9 +101,8 @@ async def test_what_is_sent_last_still_goes_out(server: Process) -> None:
 
 async def test_a_broker_that_answers_nothing_is_not_waited_for_long() -> None:
     """What was sent last is waited for a moment only."""
-    async with scripted([CONNACK]) as broker:
-        async with asyncio.timeout(10), connect(broker, "gateway") as gateway:
-            gateway.send("up/1", b"last words")
+    async with scripted([CONNACK]) as broker, asyncio.timeout(10), connect(broker, "gateway") as gateway:
+        gateway.send("up/1", b"last words")
 
 
 async def test_a_dead_broker_is_noticed_by_sender_and_receiver(server: Process) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from fengsui import command
-from server.backtest import text_in_force
 from simulators.archive import load_archive
-from tests.past import DRAFT
+from tests.past import DRAFT, IN_FORCE
 from tests.recordings import recordings
 
 MANIFEST = """\
@@ -55,7 +54,15 @@ def test_the_command_over_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     """It needs no span; a scope and a span cut it as they do for a core's past."""
     root = folder(tmp_path)
     (root / "draft.yaml").write_text(DRAFT, encoding="utf-8")
-    line = ["backtest", str(root / "draft.yaml"), "--folder", str(root)]
+    (root / "higher.yaml").write_text(IN_FORCE, encoding="utf-8")
+    line = [
+        "backtest",
+        str(root / "draft.yaml"),
+        "--folder",
+        str(root),
+        "--against",
+        str(root / "higher.yaml"),
+    ]
     assert command.main(line) == 0
     said = capsys.readouterr().err
     assert "2 points, 6 readings" in said
@@ -69,12 +76,12 @@ def test_the_command_over_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "has no manifest.csv" in capsys.readouterr().err
 
 
-def test_a_smaller_rise_over_the_recordings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Over real recordings, a smaller rise finds every fire the shipped one finds, and none later."""
-    lower = text_in_force(None).replace("rise: 6.0", "rise: 5.0")
-    (tmp_path / "draft.yaml").write_text(lower, encoding="utf-8")
-    line = ["backtest", str(tmp_path / "draft.yaml"), "--folder", str(recordings())]
-    assert command.main([*line, "--scope", "building=nist_smoke*"]) == 0
+def test_lower_limits_over_the_recordings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Over real recordings, a lower heat limit finds every fire the higher one finds, and none later."""
+    (tmp_path / "draft.yaml").write_text(DRAFT, encoding="utf-8")
+    (tmp_path / "higher.yaml").write_text(IN_FORCE, encoding="utf-8")
+    line = ["backtest", str(tmp_path / "draft.yaml"), "--against", str(tmp_path / "higher.yaml")]
+    assert command.main([*line, "--folder", str(recordings()), "--scope", "building=nist_smoke*"]) == 0
     said = capsys.readouterr().err
     fires = re.search(r"fire alarms: draft (\d+), in force (\d+)", said)
     assert fires is not None

@@ -16,8 +16,8 @@ from alerting.backtest.occurrences import Occurrences
 from alerting.backtest.replay import Backtest, Span
 from alerting.backtest.report import Alarm, Difference, Label, Report
 from alerting.detect.engine import Engine
-from alerting.detect.rules import RuleSet, Threshold
-from alerting.detect.verdict import Verdict
+from alerting.detect.rules import Coincidence, RuleSet, Threshold
+from alerting.detect.verdict import Level, Verdict
 from fengsui.model import AlarmClass, Point, Quality
 from tests.unit.detection import S, Sample, heat
 
@@ -234,6 +234,27 @@ def test_time_must_not_run_back() -> None:
     feed(backtest, readings((0, 10, 20.0)))
     with pytest.raises(ValueError, match="order of time"):
         feed(backtest, readings((0, 9, 20.0)))
+
+
+def test_a_zone_has_an_alarm_of_its_own() -> None:
+    """Devices of a zone in fire are one more alarm, of the zone and in its building, however many agree."""
+    rule = Coincidence(
+        name="two",
+        version=1,
+        cls=AlarmClass.FIRE,
+        severity=4,
+        level=Level.CONFIRMED,
+        devices=2,
+        window_s=60.0,
+    )
+    points = [msgspec.structs.replace(at(n), zone="z1", device=f"d{n}") for n in range(3)]
+    judged = RuleSet(threshold=(heat(),), coincidence=(rule,))
+    report = run([*peak(0, 0), *peak(1, 20), *peak(2, 30)], judged, rules(heat()), points=points)
+    (zone,) = report.difference.added
+    assert (zone.subject, zone.building, zone.rule) == ("/u1/b1/z1", "b1", "two")
+    assert begins_s([zone]) == [("/u1/b1/z1", 60.0)]
+    assert report.draft.begun(AlarmClass.FIRE) == 4
+    assert [(day.building, day.alarms) for day in report.draft.days] == [("b1", 4)]
 
 
 def test_points_that_no_rule_speaks_of() -> None:

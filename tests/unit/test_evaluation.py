@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from alerting.detect.rules import RuleSet
-from alerting.detect.verdict import Verdict, VerdictKind
+from alerting.detect.verdict import Verdict, VerdictKind, Zone
 from alerting.rulebook.file import default_rules
 from fengsui.command import main
 from fengsui.model import AlarmClass
@@ -255,14 +255,16 @@ def test_a_timestamp_axis_keeps_its_dates_and_seconds_begin_at_the_epoch(made: M
 
 
 def test_an_alarm_ends_when_the_last_rule_at_its_point_has_cleared() -> None:
-    """Two rules of a class at one point are one alarm, another point another, no-data none."""
+    """Two rules of a class at one point or zone are one alarm, another point another, no-data none."""
 
-    def verdict(kind: VerdictKind, rule: str, point: int, *, missing: bool = False) -> Verdict:
+    def verdict(
+        kind: VerdictKind, rule: str, point: int, *, missing: bool = False, zone: str = ""
+    ) -> Verdict:
         return Verdict(
             point=point, gateway="", cls=AlarmClass.FIRE, kind=kind, rule=rule, version=1, severity=4,
             at_us=7,
             value=None, limit=None, reset=None, window_s=0, received_at_us=7, age_us=0, test=False,
-            missing=missing,
+            missing=missing, zone=Zone("u", "b", zone) if zone else None,
         )  # fmt: skip
 
     up, down, past = VerdictKind.RAISE, VerdictKind.CLEAR, VerdictKind.PAST
@@ -272,6 +274,8 @@ def test_an_alarm_ends_when_the_last_rule_at_its_point_has_cleared() -> None:
     assert len(alarms([verdict(up, "a", 0), verdict(down, "a", 0), verdict(up, "a", 0)])) == 2
     gateways = [msgspec.structs.replace(verdict(up, "k", -1), gateway=name) for name in ("g1", "g2")]
     assert len(alarms(gateways)) == 2
+    together = [verdict(up, "k", -1, zone="z1"), verdict(up, "l", -1, zone="z1"), verdict(up, "a", 0)]
+    assert len(alarms([*together, verdict(up, "k", -1, zone="z2")])) == 3
     assert len(alarms([verdict(past, "a", 0), verdict(past, "a", 0)])) == 2
     assert alarms([verdict(up, "silent", 0, missing=True)]) == []
 
