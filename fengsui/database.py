@@ -1,18 +1,20 @@
 """The relational state: one metadata for every package's tables, how to connect, how to write.
 
-The engine is synchronous and is used through ``asyncio.to_thread`` (docs/adr/0006). On SQLite a reader never
-waits for the writer (WAL), and a transaction that writes takes the write lock at its first statement, so that
-it cannot fail half way because another one wrote in between.
+The engine is synchronous and is used through ``asyncio.to_thread`` (docs/adr/0006). SQLite and PostgreSQL
+behave alike: a reader sees the state of one moment and never waits for the writer; a transaction that writes
+takes the one write lock at its first statement, so that it cannot fail half way because another one wrote in
+between (docs/adr/0033).
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fengsui.errors import UsageError
@@ -31,6 +33,10 @@ STATE = "state.db"
 """The state database's name in a core's data directory, unless it is somewhere else."""
 
 _WRITES = "fengsui_writes"
+_WRITE_LOCK = 0x66656E67737569
+"""Key of the advisory lock that whoever writes holds; spells "fengsui"."""
+_GONE_S = 5
+"""A PostgreSQL that acknowledges no byte for so long is gone."""
 
 
 def existing(folder: Path, url: str | None) -> Engine:
@@ -47,26 +53,92 @@ def existing(folder: Path, url: str | None) -> Engine:
     return connect(f"sqlite:///{path}")
 
 
+def parse_url(text: str) -> URL:
+    """The address of a database.
+
+    Raises:
+        ValueError: It is none, or of a kind that is not served.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ValueError(
+            f"{text!r} is no database URL such as postgresql://fengsui@127.0.0.1/fengsui"
+        ) from error
+    if url.get_backend_name() not in _DIALECTS:
+        raise ValueError(f"{url.drivername!r} is not served; use {' or '.join(_DIALECTS)}")
+    return url
+
+
 def connect(url: str, *, busy_timeout_ms: int = 1000) -> Engine:
-    """An engine for ``url``; SQLite gets WAL, full sync, a busy time-out and foreign keys."""
+    """An engine for ``url``, ``sqlite:///FILE`` or ``postgresql://USER@HOST/DATABASE``.
+
+    Args:
+        url: Whatever else libpq reads, such as ``passfile`` and ``sslmode``, may follow as ``?name=value``.
+        busy_timeout_ms: How long a transaction waits for another one's lock.
+
+    Raises:
+        UsageError: No such kind of database, or its driver is not installed.
+    """
+    try:
+        parsed = parse_url(url)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return _DIALECTS[parsed.get_backend_name()](parsed, busy_timeout_ms)
+
+
+def _sqlite(url: URL, busy_timeout_ms: int) -> Engine:
+    """WAL, full sync, a busy time-out and foreign keys."""
     engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        pragmas = (
-            f"busy_timeout={busy_timeout_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
-        )  # fmt: skip
+    pragmas = (
+        f"busy_timeout={busy_timeout_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
+    )  # fmt: skip
 
-        @event.listens_for(engine, "connect")
-        def _prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-            connection.isolation_level = None  # we say BEGIN ourselves: Python's driver would defer it
-            for pragma in pragmas:
-                connection.execute(f"PRAGMA {pragma}").close()
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves: Python's driver would defer it
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").close()
 
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            writes = connection.get_execution_options().get(_WRITES, False)
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
 
     return engine
+
+
+def _postgresql(url: URL, busy_timeout_ms: int) -> Engine:
+    """One writer at a time, like SQLite; a server that is gone is noticed within seconds."""
+    options = {
+        "application_name": "fengsui",
+        "connect_timeout": _GONE_S,
+        "tcp_user_timeout": _GONE_S * 1000,
+        "options": f"-c lock_timeout={busy_timeout_ms} -c synchronous_commit=on -c timezone=UTC",
+    }
+    try:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            connect_args={name: value for name, value in options.items() if name not in url.query},
+        )
+    except ModuleNotFoundError as error:
+        raise UsageError("PostgreSQL needs its driver: pip install 'fengsui[postgresql]'") from error
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if _writes(connection):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
+        else:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+    return engine
+
+
+_DIALECTS: dict[str, Callable[[URL, int], Engine]] = {"sqlite": _sqlite, "postgresql": _postgresql}
+
+
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get(_WRITES, False))
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from fengsui.database import metadata
+from fengsui.database import metadata, writing
 from fengsui.errors import FengsuiError
 from fengsui.model import Point
 from fengsui.viewer import Action, Viewer
@@ -340,7 +340,7 @@ def _check_units(
 
 def _save(engine: Engine, generation: int, old: Inventory, changed: list[tuple[Sort, Item]]) -> None:
     """Write a change on top of ``generation``, in one transaction."""
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         _count_up(connection, generation)
         for sort, table in _TABLES.items():
             items = [item for sort_, item in changed if sort_ is sort]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from fengsui.database import STATE
+from fengsui.database import STATE, parse_url
 from fengsui.errors import SettingsError
 from fengsui.settings import Broker, Secret, is_loopback
 
@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     journal: JournalSettings
     store: Embedded | Influx
     database: str = ""
-    """SQLAlchemy URL of the state database; empty = SQLite in ``folder``."""
+    """URL of the state database, see ``fengsui.database.connect``; empty = SQLite in ``folder``."""
     rules: Path | None = None
     """Rule file; none = the rules that Fengsui ships."""
     window: Annotated[int, Meta(ge=8, le=1_000)] = 64
@@ -99,8 +99,25 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
                 f"flight; that must be at most half of broker_queue ({self.broker_queue}), or the broker "
                 "drops them"
             )
+        if self.database:
+            _check_database(self.database)
 
     @property
     def database_url(self) -> str:
         """Where the state is."""
         return self.database or f"sqlite:///{self.folder / STATE}"
+
+
+def _check_database(text: str) -> None:
+    """Refuse what would show a password, or send one in the clear."""
+    url = parse_url(text)
+    if url.password is not None:
+        raise ValueError(
+            "database must hold no password: keep it in a file of libpq's form, mode 600, "
+            "and name that with ?passfile=/path"
+        )
+    host = url.host or ""
+    if host and not is_loopback(host) and url.query.get("sslmode") != "verify-full":
+        raise ValueError(
+            f"{host!r} is not this machine, so database needs ?sslmode=verify-full&sslrootcert=..."
+        )

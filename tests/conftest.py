@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.databases import KINDS, Database, cluster, in_cluster, in_folder
+from tests.servers import Process
 
 _HOW = {
     "mosquitto_pub": "apt-get install mosquitto-clients",
@@ -15,6 +19,7 @@ _HOW = {
     "victoria-metrics": "apt-get install victoria-metrics",
     "chromium": "apt-get install chromium fonts-noto-cjk",
     "nats-server": "make setup",
+    "initdb": "apt-get install postgresql",
     "setpriv": "apt-get install util-linux",
     "mkfs.ext4": "apt-get install e2fsprogs",
     "mkfs.xfs": "apt-get install xfsprogs",
@@ -22,6 +27,21 @@ _HOW = {
     "recording": "put the recordings in ../shared/data beside the checkout, or set FENGSUI_DATA",
 }
 """What a skip's reason names, and how to get it."""
+
+
+@pytest.fixture(scope="session")
+def postgresql_cluster() -> Iterator[Process]:
+    """One PostgreSQL for all tests of this process that do not break it."""
+    with cluster() as server:
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty state database, of each kind in turn."""
+    if request.param == "sqlite":
+        return in_folder(tmp_path)
+    return in_cluster(request.getfixturevalue("postgresql_cluster"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -61,7 +61,15 @@ def needs(program: str) -> str:
     return path
 
 
-_PATH = os.pathsep.join([str(Path(sys.executable).parent), "/usr/sbin", "/usr/local/sbin", "/sbin"])
+_PATH = os.pathsep.join(
+    [
+        str(Path(sys.executable).parent),
+        "/usr/sbin",
+        "/usr/local/sbin",
+        "/sbin",
+        *map(str, Path("/usr/lib/postgresql").glob("*/bin")),
+    ]
+)
 
 
 def owner_of(port: int) -> int | None:
@@ -100,6 +108,7 @@ class Process:
         ready: Callable[[], Awaitable[bool]] | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        stop_with: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
         self.command = list(command)
@@ -110,6 +119,7 @@ class Process:
         self._ready = ready
         self._env = dict(env) if env is not None else None
         self._cwd = cwd
+        self._stop_with = stop_with
         self._child: subprocess.Popen[bytes] | None = None
 
     def when_ready(self, ready: Callable[[], Awaitable[bool]]) -> None:
@@ -180,11 +190,11 @@ class Process:
                 raise RuntimeError(f"port {port} belongs to pid {owner_of(port)}, not to our {self.name}")
 
     async def stop(self, timeout_s: float = STOP_S) -> int:
-        """SIGTERM, and SIGKILL if it does not end in time; the exit code."""
+        """The signal that ends it well, and SIGKILL if it does not end in time; the exit code."""
         if self._child is None:
             return 0
         if self.running:
-            self._child.send_signal(signal.SIGTERM)
+            self._child.send_signal(self._stop_with)
             with suppress(TimeoutError):
                 await until(lambda: not self.running, timeout_s, f"{self.name} ends")
         return await self.kill9()
@@ -401,3 +411,33 @@ async def victoria_metrics(folder: Path | None = None, *, port: int | None = Non
         )
         async with running(server):
             yield server
+
+
+def postgresql(home: Path) -> Process:
+    """A PostgreSQL with a cluster of its own in ``home`` (made, and given to user postgres when we are root).
+
+    It trusts everybody who comes over loopback. Not started; it is ready when it answers a query.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # it refuses to run as root
+        shutil.chown(home, "postgres", "postgres")
+        as_user = [needs("setpriv"), "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    port, data = free_port(), home / "data"
+    if not data.exists():
+        made = [needs("initdb"), "--no-sync", "--auth=trust", "--username=fengsui", "--encoding=UTF8"]
+        subprocess.run([*as_user, *made, f"--pgdata={data}"], check=True, capture_output=True, cwd=home)
+    options = {
+        "listen_addresses": HOST,
+        "port": port,
+        "unix_socket_directories": home,
+        "shared_buffers": "16MB",
+    }
+    command = [*as_user, needs("postgres"), "-D", str(data)]
+    command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    probe = [needs("pg_isready"), "--quiet", f"--host={HOST}", f"--port={port}", "--dbname=postgres"]
+
+    async def answers() -> bool:
+        return await asyncio.to_thread(subprocess.call, probe) == 0
+
+    return Process("postgres", command, home, ports=[port], ready=answers, cwd=home, stop_with=signal.SIGINT)

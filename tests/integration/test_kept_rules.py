@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,17 +12,17 @@ from alerting.errors import RecordUnavailable, RulesRefused
 from alerting.rulebook.file import RuleFile, parse, shipped
 from alerting.rulebook.kept import find, keep, set_table, version_table, versions
 from fengsui.command import main
-from fengsui.database import connect
+from fengsui.database import connect, writing
 from server.migrations import upgrade
+from tests.databases import Database
 from tests.unit.test_rule_file import HEAT, changed
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Engine]:
-    """A migrated state database."""
-    url = f"sqlite:///{tmp_path / 'state.db'}"
-    upgrade(url)
-    engine = connect(url)
+def database(state: Database) -> Iterator[Engine]:
+    """A migrated state database of each kind."""
+    upgrade(state.url)
+    engine = connect(state.url)
     yield engine
     engine.dispose()
 
@@ -87,7 +86,7 @@ def test_a_field_that_came_later_counts_by_its_default(database: Engine) -> None
     assert kept is not None
     older = [{field: value for field, value in kept.body[0].items() if field != "schedule"}]
     body = msgspec.json.encode(older).decode()
-    with database.begin() as connection:
+    with writing(database) as connection:
         connection.execute(update(version_table).where(version_table.c.name == "heat").values(body=body))
     keep(database, file(), now_us=1)
     timed = HEAT + "    schedule: {utc_offset: +08:00}\n"
@@ -114,22 +113,22 @@ def test_rules_of_silence_that_share_a_name_are_kept_together(database: Engine) 
         keep(database, file("silence:\n  - {after_s: 60}\n"), now_us=2)
 
 
-def test_a_database_without_the_tables_is_told(tmp_path: Path) -> None:
+def test_a_database_without_the_tables_is_told(state: Database) -> None:
     """A state database that cannot be asked is a reason to try again later, in words."""
-    engine = connect(f"sqlite:///{tmp_path / 'empty.db'}")
-    with pytest.raises(RecordUnavailable, match="no such table"):
+    engine = connect(state.url)
+    with pytest.raises(RecordUnavailable, match=r"no such table|does not exist"):
         find(engine, "heat", 1)
     engine.dispose()
 
 
 def test_show_prints_a_rule_as_it_ran(
-    database: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    database: Engine, state: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """``fengsui rules show NAME@VERSION`` answers for an alarm of last year."""
     keep(database, file(), now_us=0)
-    assert main(["rules", "show", "heat@1", "--data", str(tmp_path)]) == 0
+    assert main(["rules", "show", "heat@1", "--database", state.url]) == 0
     told = capsys.readouterr().out
     assert told.startswith("# heat@1, threshold, since 1970-01-01 00:00:00 UTC\n")
     assert "above: 57.0" in told
-    assert main(["rules", "show", "heat@9", "--data", str(tmp_path)]) == 64
+    assert main(["rules", "show", "heat@9", "--database", state.url]) == 64
     assert "heat@9 never ran here; of heat there are: heat@1" in capsys.readouterr().err

@@ -1,9 +1,11 @@
-"""The alarm record on a real SQLite file: in order, once, and shown in time whatever the database does."""
+"""The alarm record on real databases: in order, once, and shown in time whatever the database does."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +26,8 @@ from fengsui.database import connect, writing
 from fengsui.model import AlarmClass, Event, What
 from fengsui.viewer import Role, Viewer
 from server.migrations import upgrade
+from tests.databases import Database, in_cluster, in_folder, own_cluster
+from tests.servers import Process
 from tests.unit.detection import T0_US, point
 from tests.waiting import until
 
@@ -34,11 +38,11 @@ OFFICER = Viewer("0417", frozenset({Role.OFFICER}), None)
 
 
 class Scene:
-    """A book of fifty points, a recorder on a file, and all that was published, with its time."""
+    """A book of fifty points, a recorder on a database, and all that was published, with its time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.engine = connect(f"sqlite:///{path}", busy_timeout_ms=100)
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.engine = connect(database.url, busy_timeout_ms=100)
         self.book = Book([point(i) for i in range(FIRES)], RuleSet())
         self.published: list[tuple[float, Entry]] = []
         self.recorder = Recorder(
@@ -96,11 +100,17 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    """A migrated database with a recorder that runs."""
-    path = tmp_path / "state.db"
-    upgrade(f"sqlite:///{path}")
-    scene = Scene(path)
+async def scene(state: Database) -> AsyncIterator[Scene]:
+    """A migrated database of each kind with a recorder that runs."""
+    async with recording(state) as scene:
+        yield scene
+
+
+@asynccontextmanager
+async def recording(database: Database) -> AsyncIterator[Scene]:
+    """The same on one database."""
+    await asyncio.to_thread(upgrade, database.url)
+    scene = Scene(database)
     async with running(scene.recorder):
         yield scene
     scene.engine.dispose()
@@ -118,18 +128,6 @@ async def running(recorder: Recorder) -> AsyncIterator[None]:
             await task
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Another process's hand on the database: nobody else writes."""
-    other = sqlite3.connect(path, isolation_level=None)
-    try:
-        other.execute("BEGIN EXCLUSIVE")
-        yield
-        other.execute("ROLLBACK")
-    finally:
-        other.close()
-
-
 async def test_record_then_publish(scene: Scene) -> None:
     """With a healthy database an alarm is told once, with its number."""
     since_s = scene.fires()
@@ -141,19 +139,19 @@ async def test_record_then_publish(scene: Scene) -> None:
 
 async def test_locked_database(scene: Scene) -> None:
     """R73: fifty fires while it is locked: each shown in time, recorded once after."""
-    with locked(scene.path):
+    with scene.database.locked():
         since_s = scene.fires()
         await scene.all_shown(since_s)
         assert scene.shown(recorded=True) == []
         await until(lambda: scene.recorder.fault, 5.0, "fault")
-        assert "locked" in scene.recorder.fault
+        assert "lock" in scene.recorder.fault
         assert scene.recorder.pending == FIRES
     await scene.all_recorded()
 
 
 async def test_fires_while_the_fault_is_known_are_shown_at_once(scene: Scene) -> None:
     """Nobody waits for a database that is known not to answer."""
-    with locked(scene.path):
+    with scene.database.locked():
         scene.fires(count=1)
         await until(lambda: scene.recorder.fault, 5.0, "fault")
         scene.fires(first=1, count=FIRES - 1)
@@ -161,8 +159,13 @@ async def test_fires_while_the_fault_is_known_are_shown_at_once(scene: Scene) ->
     await scene.all_recorded()
 
 
-async def test_full_disk(scene: Scene) -> None:
+async def test_full_disk(tmp_path: Path) -> None:
     """R73: the database cannot grow; after room is made every fire is recorded once."""
+    async with recording(in_folder(tmp_path)) as scene:
+        await _fill_up(scene)
+
+
+async def _fill_up(scene: Scene) -> None:
     limit = {"pages": 1}
 
     def shrink(connection: sqlite3.Connection, _entry: object) -> None:
@@ -170,7 +173,7 @@ async def test_full_disk(scene: Scene) -> None:
 
     event.listen(scene.engine, "connect", shrink)
     scene.engine.dispose()
-    filler = connect(f"sqlite:///{scene.path}")
+    filler = connect(scene.database.url)
     with writing(filler) as connection:  # no free page may be left inside the file
         connection.execute(text("CREATE TABLE filler (x TEXT)"))
     filler.dispose()
@@ -181,20 +184,64 @@ async def test_full_disk(scene: Scene) -> None:
     await scene.all_recorded()
 
 
-async def test_damaged_file(scene: Scene) -> None:
+async def test_damaged_file(tmp_path: Path) -> None:
     """R73: the file cannot be read at all; once it is put back every fire is recorded once."""
+    async with recording(in_folder(tmp_path)) as scene:
+        await _damage(scene, tmp_path / "state.db")
+
+
+async def _damage(scene: Scene, path: Path) -> None:
     scene.engine.dispose()
-    whole = scene.path.read_bytes()
-    scene.path.write_bytes(b"\0" * len(whole))
+    whole = path.read_bytes()
+    path.write_bytes(b"\0" * len(whole))
     since_s = scene.fires()
     await scene.all_shown(since_s)
     await until(lambda: scene.recorder.fault, 5.0, "fault")
     with pytest.raises(RecordUnavailable, match="cannot be read"):
         await scene.recorder.load()
-    for leftover in scene.path.parent.glob("state.db-*"):
+    for leftover in path.parent.glob("state.db-*"):
         leftover.unlink()
-    scene.path.write_bytes(whole)
+    path.write_bytes(whole)
     await scene.all_recorded()
+
+
+async def test_a_database_server_that_is_killed() -> None:
+    """R73: fires while PostgreSQL is gone: each shown in time, recorded once when it is back."""
+    async with own_cluster() as server, recording(await asyncio.to_thread(in_cluster, server)) as scene:
+        scene.fires(count=1)
+        assert await scene.recorder.flush(5.0)
+        await server.kill9()
+        assert not server.running
+        since_s = scene.fires(first=1, count=FIRES - 1)
+        await scene.all_shown(since_s)
+        assert scene.recorder.pending == FIRES - 1
+        await server.start()
+        await scene.all_recorded()
+
+
+async def test_a_database_server_that_hangs() -> None:
+    """R73: the same while it takes connections and answers nothing."""
+    async with own_cluster() as server, recording(await asyncio.to_thread(in_cluster, server)) as scene:
+        scene.fires(count=1)
+        assert await scene.recorder.flush(5.0)
+        with hanging(server):
+            since_s = scene.fires(first=1, count=FIRES - 1)
+            await scene.all_shown(since_s)
+            assert scene.recorder.pending == FIRES - 1
+        await scene.all_recorded()
+
+
+@contextlib.contextmanager
+def hanging(server: Process) -> Iterator[None]:
+    """The server and its children stopped."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    for pid in (server.pid, *map(int, children)):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in (server.pid, *map(int, children)):
+            os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_commit_whose_answer_was_lost_is_not_recorded_twice(scene: Scene) -> None:
@@ -228,7 +275,7 @@ async def test_an_acknowledgement_without_database_has_no_number_and_is_recorded
     scene.fires()
     await scene.all_recorded()
     target = scene.book.alarms(OFFICER)[0]
-    with locked(scene.path):
+    with scene.database.locked():
         change = scene.book.acknowledge(OFFICER, target.id, target.version, now_us=T0_US)
         alarm: Alarm = await scene.recorder.record(change)
         assert (alarm.state, alarm.number) == (State.ACKNOWLEDGED, None)
@@ -238,7 +285,7 @@ async def test_an_acknowledgement_without_database_has_no_number_and_is_recorded
 
 async def test_pending_is_bounded_per_alarm(scene: Scene) -> None:
     """A chattering alarm without a database keeps its beginning and its newest changes, and is counted."""
-    with locked(scene.path):
+    with scene.database.locked():
         scene.fires()
         await until(lambda: scene.recorder.fault, 5.0, "fault")
         for _ in range(100):
@@ -259,10 +306,9 @@ async def test_pending_is_bounded_per_alarm(scene: Scene) -> None:
         "UPDATE alarm_record SET number = 1000 WHERE number = 3",
     ],
 )
-def test_a_changed_record_is_found(tmp_path: Path, tamper: str) -> None:
+def test_a_changed_record_is_found(state: Database, tamper: str) -> None:
     """The chain breaks at an edited, removed or moved row."""
-    upgrade(f"sqlite:///{tmp_path / 'state.db'}")
-    engine = asyncio.run(_five_fires(tmp_path / "state.db"))
+    engine = asyncio.run(_five_fires(state))
     assert first_broken(engine) is None
     with writing(engine) as connection:
         connection.execute(text(tamper))
@@ -270,9 +316,8 @@ def test_a_changed_record_is_found(tmp_path: Path, tamper: str) -> None:
     engine.dispose()
 
 
-async def _five_fires(path: Path) -> Engine:
-    scene = Scene(path)
-    async with running(scene.recorder):
+async def _five_fires(state: Database) -> Engine:
+    async with recording(state) as scene:
         scene.fires(count=5)
         assert await scene.recorder.flush(5.0)
     return scene.engine
