@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from fengsui.errors import FengsuiError
+from fengsui.errors import FengsuiError, Unavailable
 
 
 class AlertingError(Exception):
@@ -47,7 +47,7 @@ class NotAllowed(AlarmRefused):
     code = "forbidden"
 
 
-class RecordUnavailable(AlertingError):
+class RecordUnavailable(AlertingError, Unavailable):
     """The state database cannot be read or written now."""
 
 

@@ -5,6 +5,7 @@
     FengsuiError
     +-- SettingsError      a person corrects a file and starts again (exit code 78)
     +-- UsageError         a person corrects the command line (exit code 64)
+    +-- Unavailable        something outside does not answer; later it may (exit code 69)
 
 Packages below ``fengsui`` keep their own trees next to what raises them.
 """
@@ -29,3 +30,7 @@ class SettingsError(FengsuiError):
 
 class UsageError(FengsuiError):
     """A command that cannot be carried out as given; ``str()`` says what to do instead."""
+
+
+class Unavailable(FengsuiError):
+    """Something this process needs does not answer now; started again later, it may. ``str()`` names it."""

@@ -19,13 +19,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import structlog
 
-from fengsui.errors import FengsuiError, SettingsError
+from fengsui.errors import FengsuiError, SettingsError, Unavailable
 
 Stop: TypeAlias = asyncio.Event
 """Set once when the process is asked to stop; everything then finishes what it holds and returns."""
 
 OK: Final = 0
 WRONG_USAGE: Final = 64
+UNAVAILABLE: Final = 69
 FAILED: Final = 70
 WRONG_SETTINGS: Final = 78
 
@@ -82,7 +83,9 @@ def run(main: Callable[[Stop], Awaitable[None]], *, name: str, log_json: bool | 
             return FAILED
         for one in told:
             print(f"fengsui {name}: {one}", file=sys.stderr)  # noqa: T201 - a person reads this, not a log
-        return WRONG_SETTINGS if any(isinstance(one, SettingsError) for one in told) else WRONG_USAGE
+        if any(isinstance(one, SettingsError) for one in told):
+            return WRONG_SETTINGS
+        return UNAVAILABLE if all(isinstance(one, Unavailable) for one in told) else WRONG_USAGE
     return OK
 
 

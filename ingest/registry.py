@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from fengsui.database import metadata, writing
-from fengsui.errors import FengsuiError
+from fengsui.errors import FengsuiError, Unavailable
 from fengsui.model import Point
 from fengsui.viewer import Action, Viewer
 from ingest.discovered import Discovered, DiscoveredNames
@@ -66,7 +66,7 @@ class RegistryError(FengsuiError):
     """Root of this tree."""
 
 
-class RegistryUnavailable(RegistryError):
+class RegistryUnavailable(RegistryError, Unavailable):
     """The state database did not answer or did not take the change; nothing was changed."""
 
 

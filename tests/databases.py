@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from sqlalchemy import create_engine, make_url, text
 
 from fengsui.database import connect, writing
 from tests.servers import HOST, Process, postgresql, running
 
-KINDS = ("sqlite", "postgresql")
+Kind = Literal["sqlite", "postgresql"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _numbers = count(1)
 
 
@@ -29,6 +30,15 @@ class Database(NamedTuple):
     def kind(self) -> str:
         """Which of ``KINDS``."""
         return make_url(self.url).get_backend_name()
+
+    def query(self, sql: str, **values: object) -> list[Any]:
+        """All rows that a query finds."""
+        engine = connect(self.url)
+        try:
+            with engine.connect() as connection:
+                return list(connection.execute(text(sql), values))
+        finally:
+            engine.dispose()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,3 +94,9 @@ def in_cluster(server: Process) -> Database:
 def in_folder(folder: Path) -> Database:
     """A file of SQLite."""
     return Database(f"sqlite:///{folder / 'state.db'}")
+
+
+def family(pid: int) -> list[int]:
+    """A server and its children, the server first."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import DatabaseError
 
+from alerting.errors import RecordUnavailable
 from fengsui.database import connect, writing
 
 
@@ -14,7 +16,7 @@ def upgrade(url: str) -> None:
     """Bring the database at ``url`` to the newest revision, in one transaction (blocking).
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: it cannot be reached, or a step failed; it is then as it was before.
+        RecordUnavailable: It cannot be reached, or a step failed; it is then as it was before.
     """
     engine = connect(url)
     try:
@@ -22,6 +24,8 @@ def upgrade(url: str) -> None:
             config = configuration()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    except DatabaseError as error:
+        raise RecordUnavailable(f"the state database did not answer: {error.orig}") from error
     finally:
         engine.dispose()
 

@@ -30,6 +30,7 @@ class Case(NamedTuple):
     row: str
     broker: str = "mosquitto"
     mutant: str = ""
+    state: str = "sqlite"
 
     def __str__(self) -> str:
         return "-".join(filter(None, self))
@@ -43,14 +44,18 @@ class Outcome(NamedTuple):
     output: str
 
 
-HEALTHY = [Case(row) for row in ROWS] + [Case(row, "nats") for row in ROWS if ROWS[row].both_brokers]
+HEALTHY = [
+    *(Case(row) for row in ROWS),
+    *(Case(row, "nats") for row in ROWS if ROWS[row].both_brokers),
+    *(Case(row, state="postgresql") for row in ROWS if ROWS[row].both_states),
+]
 SICK = [Case(mutant.row, mutant=name) for name, mutant in MUTANTS.items()]
 
 
 def run(case: Case) -> Outcome:
     """Run a row as a person would."""
     command = [sys.executable, "-m", "tests.ledger", "--row", case.row, "--seed", str(SEED)]
-    command += ["--broker", case.broker]
+    command += ["--broker", case.broker, "--state", case.state]
     if case.mutant:
         command += ["--mutant", case.mutant, "--cycles", "1"]
     done = subprocess.run(

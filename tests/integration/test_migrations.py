@@ -10,9 +10,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from alerting.errors import RecordUnavailable
 from fengsui.database import connect, metadata, writing
+from fengsui.errors import Unavailable
 from server.migrations import upgrade
 from tests.databases import Database
+from tests.servers import HOST, free_port
 
 OWNERS = ("alerting.alarms.record", "alerting.rulebook.kept", "console.auth", "ingest.registry")
 """Modules that define tables."""
@@ -60,3 +63,10 @@ def test_the_state_is_durable_and_its_writers_take_turns(state: Database) -> Non
         pass
     impatient.dispose()
     engine.dispose()
+
+
+def test_a_database_that_does_not_answer_is_told() -> None:
+    """A core that starts before its database says so, and is started again (exit code 69)."""
+    with pytest.raises(RecordUnavailable, match="the state database did not answer") as told:
+        upgrade(f"postgresql://fengsui@{HOST}:{free_port()}/fengsui")
+    assert isinstance(told.value, Unavailable)

@@ -26,7 +26,7 @@ from fengsui.database import connect, writing
 from fengsui.model import AlarmClass, Event, What
 from fengsui.viewer import Role, Viewer
 from server.migrations import upgrade
-from tests.databases import Database, in_cluster, in_folder, own_cluster
+from tests.databases import Database, family, in_cluster, in_folder, own_cluster
 from tests.servers import Process
 from tests.unit.detection import T0_US, point
 from tests.waiting import until
@@ -234,13 +234,13 @@ async def test_a_database_server_that_hangs() -> None:
 @contextlib.contextmanager
 def hanging(server: Process) -> Iterator[None]:
     """The server and its children stopped."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    for pid in (server.pid, *map(int, children)):
+    pids = family(server.pid)
+    for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in (server.pid, *map(int, children)):
+        for pid in pids:
             os.kill(pid, signal.SIGCONT)
 
 

@@ -14,6 +14,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from tests.databases import KINDS, Kind
 from tests.ledger.mutants import MUTANTS
 from tests.ledger.rows import ROWS
 from tests.ledger.run import Run
@@ -26,13 +27,15 @@ async def run_row(
     seed: int,
     cycles: int,
     broker: BrokerName = "mosquitto",
+    state: Kind = "sqlite",
     mutant: str | None = None,
     full: bool = False,
 ) -> Run:
     """Run one row in a folder of its own; the folder stays when it does not hold."""
     folder = Path(tempfile.mkdtemp(prefix=f"ledger-{row}-"))
-    run = Run(row, seed, cycles, folder, broker, mutant, full)
-    print(f"{row} {ROWS[row].text}: seed {seed}, {cycles} cycles, {broker}{f', {mutant}' if mutant else ''}")
+    run = Run(row, seed, cycles, folder, broker, state, mutant, full)
+    parts = ", ".join(filter(None, (broker, state, mutant)))
+    print(f"{row} {ROWS[row].text}: seed {seed}, {cycles} cycles, {parts}")
     try:
         await ROWS[row].run(run)
     except (RuntimeError, TimeoutError, OSError) as error:  # the system under test did not do its part
@@ -59,7 +62,13 @@ async def _main(args: argparse.Namespace) -> int:
             brokers = ["mosquitto", "nats"]
         for broker in brokers:
             run = await run_row(
-                name, seed=args.seed, cycles=cycles, broker=broker, mutant=args.mutant, full=args.full
+                name,
+                seed=args.seed,
+                cycles=cycles,
+                broker=broker,
+                state=args.state,
+                mutant=args.mutant,
+                full=args.full,
             )
             print(run.line(), flush=True)
             held = held and run.holds
@@ -76,6 +85,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cycles", type=int, default=0, help="0: as many as the row has")
     parser.add_argument("--broker", choices=["mosquitto", "nats"], default="mosquitto")
+    parser.add_argument("--state", choices=KINDS, default="sqlite", help="the state database")
     parser.add_argument("--mutant", choices=list(MUTANTS))
     return asyncio.run(_main(parser.parse_args(arguments)))
 

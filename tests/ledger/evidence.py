@@ -19,6 +19,7 @@ from fengsui.hold import HoldClock
 from fengsui.journal import Journal
 from fengsui.model import Event, Kind, Lane, What
 from fengsui.spool import Held, Spool
+from tests.databases import Database
 from tests.ledger.identity import LIMIT, SHIFT
 from tests.ledger.ledger import Rows
 from tests.servers import HOST
@@ -91,10 +92,9 @@ async def shed_in_journal(folder: Path, gateway: str) -> dict[tuple[int, int], i
         journal.close()
 
 
-def in_embedded_store(folder: Path, state: Path, gateway: str, names: list[str]) -> Rows:
+def in_embedded_store(folder: Path, state: Database, gateway: str, names: list[str]) -> Rows:
     """All rows of a gateway in the embedded store's files; ``names`` are the ledger's points by index."""
-    with closing(sqlite3.connect(state)) as database:
-        bound = database.execute('SELECT "index", name FROM point WHERE gateway = ?', (gateway,)).fetchall()
+    bound = state.query('SELECT "index", name FROM point WHERE gateway = :gateway', gateway=gateway)
     known = {name: index for index, name in enumerate(names)}
     ours = {index: known.get(name, -1) for index, name in bound}
     rows: list[tuple[int, int, float]] = []
@@ -141,14 +141,13 @@ def dead_reasons(path: Path, gateway: str) -> dict[str, int]:
         return dict(file.execute(query, (gateway,)).fetchall())
 
 
-def in_alarm_record(state: Path, gateway: str) -> dict[str, int]:
+def in_alarm_record(state: Database, gateway: str) -> dict[str, int]:
     """How often the alarm record raised a fire, by the gateway's name of the point."""
     raised: Counter[str] = Counter()
-    with closing(sqlite3.connect(state)) as database:
-        for what, body in database.execute("SELECT what, body FROM alarm_record"):
-            alarm = json.loads(body)
-            if alarm["gateway"] == gateway and alarm["cls"] == "fire" and what in ("raised", "repeated"):
-                raised[alarm["name"]] += 1
+    for what, body in state.query("SELECT what, body FROM alarm_record"):
+        alarm = json.loads(body)
+        if alarm["gateway"] == gateway and alarm["cls"] == "fire" and what in ("raised", "repeated"):
+            raised[alarm["name"]] += 1
     return dict(raised)
 
 

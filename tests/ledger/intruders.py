@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from contextlib import closing
 from typing import NamedTuple
 
 from websockets.asyncio.client import connect
@@ -235,12 +233,9 @@ async def _ask(stack: Stack, person: Person, one: _Try) -> int:
 
 def _acts(stack: Stack, person: str) -> int:
     """What this person has changed: entries of the alarm record, and points."""
-    with closing(sqlite3.connect(stack.state)) as database:
-        (acts,) = database.execute("SELECT count(*) FROM alarm_record WHERE actor = ?", (person,)).fetchone()
-        (points,) = database.execute(
-            "SELECT count(*) FROM point WHERE name = ?", (f"new-{person}",)
-        ).fetchone()
-    return int(acts + points)
+    acts = stack.state.query("SELECT 1 FROM alarm_record WHERE actor = :person", person=person)
+    points = stack.state.query("SELECT 1 FROM point WHERE name = :name", name=f"new-{person}")
+    return len(acts) + len(points)
 
 
 async def _try_live(run: Run, address: str, viewer: Viewer, person: Person, points: list[str]) -> None:

@@ -18,11 +18,12 @@ class Row:
     full: int
     run: Callable[[Run], Awaitable[None]]
     both_brokers: bool = False
+    both_states: bool = False
     needs_root: bool = False
 
 
 ROWS: dict[str, Row] = {
-    "R2": Row("core killed", 3, 30, chain.r2_core_killed, both_brokers=True),
+    "R2": Row("core killed", 3, 30, chain.r2_core_killed, both_brokers=True, both_states=True),
     "R3": Row("broker killed after PUBACK", 3, 20, chain.r3_broker_killed, both_brokers=True),
     "R4": Row("gateway power cut", 2, 30, chain.r4_power_cut, needs_root=True),
     "R5": Row("series store down", 1, 60, history.r5_database_down),
@@ -37,7 +38,9 @@ ROWS: dict[str, Row] = {
     "R37": Row("gateway speaks as another", 1, 10, intruders.r37_foreign_name, both_brokers=True),
     "R42": Row("hostile names", 1, 20, history.r42_hostile_names),
     "R47": Row("every door, role, unit and method", 1, 5, intruders.r47_every_door),
-    "R73": Row("state database locked, full, gone", 3, 3, state.r73_state_database, needs_root=True),
+    "R73": Row(
+        "state database locked, full, gone", 3, 3, state.r73_state_database, both_states=True, needs_root=True
+    ),
     "R74": Row("undecodable record in each lane", 1, 10, intruders.r74_undecodable_in_each_lane),
     "R75": Row("spool restored from an old copy", 1, 10, chain.r75_spool_from_yesterday),
     "R76": Row("fire behind a cut link", 1, 1, chain.r76_fire_behind_a_cut_link),

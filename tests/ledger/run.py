@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.databases import Kind
 from tests.ledger.core import Core
 from tests.ledger.ledger import Verdict
 from tests.ledger.nemesis import Fault, Nemesis
@@ -31,6 +32,7 @@ class Run:
     cycles: int
     folder: Path
     broker: BrokerName = "mosquitto"
+    state: Kind = "sqlite"
     mutant: str | None = None
     full: bool = False
     """Take the acceptance list's own durations where a quick run shortens them."""
@@ -39,8 +41,9 @@ class Run:
     failures: list[str] = field(default_factory=list)
 
     def shape(self, **changes: object) -> Shape:
-        """The row's stack: this run's broker and mutant, and what the row needs."""
-        return Shape(**{"broker": self.broker, "mutant": self.mutant, **changes})  # type: ignore[arg-type]
+        """The row's stack: this run's broker, state database and mutant, and what the row needs."""
+        chosen = {"broker": self.broker, "state": self.state, "mutant": self.mutant}
+        return Shape(**(chosen | changes))  # type: ignore[arg-type]
 
     def stack(self, part: str = "stack", **changes: object) -> AbstractAsyncContextManager[Stack]:
         """Start a stack of that shape; ``part`` names its folder."""

@@ -16,6 +16,7 @@ from ingest.registry import Registry
 from ingest.sheet import Format
 from server import broker, secrets
 from server.migrations import upgrade
+from tests.databases import Database, Kind, in_cluster, in_folder, own_cluster
 from tests.faultproxy import FaultProxy
 from tests.ledger import evidence
 from tests.ledger.core import Core
@@ -56,8 +57,10 @@ class Shape:
     """Broker users of gateways that are no gateways of ours (``tests.ledger.stranger``)."""
     spool: Path | None = None
     """Where the spools are, if not beside everything else: a volume that loses its power or is small."""
-    state: Path | None = None
-    """Where the state database is, if not beside everything else."""
+    state: Kind = "sqlite"
+    """What holds the state."""
+    state_volume: Path | None = None
+    """Where a SQLite state database is, if not beside everything else."""
     quota_mb: int = 64
     mutant: str | None = None
 
@@ -71,6 +74,8 @@ class Stack:
     broker: Process
     core: Core
     stations: list[Station]
+    state: Database
+    state_server: Process | None = None
     database: Process | None = None
     proxies: dict[LinkName, FaultProxy] = field(default_factory=dict)
 
@@ -78,11 +83,6 @@ class Stack:
     def station(self) -> Station:
         """The only gateway, or the first."""
         return self.stations[0]
-
-    @property
-    def state(self) -> Path:
-        """The state database."""
-        return _state(self.folder, self.shape)
 
     @property
     def letters(self) -> Path:
@@ -187,9 +187,13 @@ async def running_stack(folder: Path, shape: Shape, *, seed: int = 0) -> AsyncIt
             proxies[link] = await open_.enter_async_context(FaultProxy(targets[link], seed=seed + n))
             targets[link] = proxies[link].port
         (folder / "core").mkdir()
+        state_server = await open_.enter_async_context(own_cluster()) if shape.state == "postgresql" else None
+        state = await _state(folder, shape, state_server)
         rows = [row for plan in shape.plans for row in _sheet(plan)]
-        await _register_before(f"sqlite:///{_state(folder, shape)}", rows)
-        core = _core(folder, targets, shape, shape.mutant if mutant and mutant.process == "core" else None)
+        await _register_before(state.url, rows)
+        core = _core(
+            folder, targets, shape, state, shape.mutant if mutant and mutant.process == "core" else None
+        )
         open_.push_async_callback(core.process.stop)
         await core.process.start()
         stations = [
@@ -214,6 +218,8 @@ async def running_stack(folder: Path, shape: Shape, *, seed: int = 0) -> AsyncIt
             broker=server,
             core=core,
             stations=stations,
+            state=state,
+            state_server=state_server,
             database=database,
             proxies=proxies,
         )
@@ -232,15 +238,19 @@ def _broker(
     return broker_process("mosquitto", config, port)
 
 
-def _state(folder: Path, shape: Shape) -> Path:
-    return (shape.state or folder / "core") / "state.db"
+async def _state(folder: Path, shape: Shape, server: Process | None) -> Database:
+    if server is not None:
+        return await asyncio.to_thread(in_cluster, server)
+    return in_folder(shape.state_volume or folder / "core")
 
 
 def _login(folder: Path, user: str) -> list[str]:
     return [f'username = "{user}"', f'password_file = "{folder / "secrets" / user}"']
 
 
-def _core(folder: Path, targets: dict[LinkName, int], shape: Shape, mutant: str | None) -> Core:
+def _core(
+    folder: Path, targets: dict[LinkName, int], shape: Shape, state: Database, mutant: str | None
+) -> Core:
     home = folder / "core"
     store = (
         f'[store]\nkind = "influx"\nversion = 1\n'
@@ -254,7 +264,7 @@ def _core(folder: Path, targets: dict[LinkName, int], shape: Shape, mutant: str 
         "\n".join(
             [
                 f'process = "core"\nfolder = "{home}"\nsocket = "{socket}"',
-                f'database = "sqlite:///{shape.state / "state.db"}"' if shape.state else "",
+                f'database = "{state.url}"',
                 f'[journal]\nfolder = "{home / "journal"}"',
                 f'[broker]\nhost = "{HOST}"\nport = {targets["core"]}',
                 *_login(folder, "core"),
@@ -288,9 +298,9 @@ async def _register_before(url: str, rows: Sequence[str]) -> None:
     engine.dispose()
 
 
-async def _register(core: Core, sheet: Path, state: Path, rows: Sequence[str]) -> None:
+async def _register(core: Core, sheet: Path, state: Database, rows: Sequence[str]) -> None:
     sheet.write_text("\n".join([SHEET, *rows, ""]))
-    command = python("fengsui", "registry", "--database", f"sqlite:///{state}", "import", str(sheet))
+    command = python("fengsui", "registry", "--database", state.url, "import", str(sheet))
     done = await asyncio.to_thread(
         subprocess.run, command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60
     )

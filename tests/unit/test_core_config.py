@@ -37,8 +37,25 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     config = read(tmp_path, BASE + STORE)
     assert config.folder == tmp_path / "core"
     assert config.database_url == f"sqlite:///{tmp_path / 'core' / 'state.db'}"
-    named = read(tmp_path, 'database = "postgresql://db/fengsui"\n' + BASE + STORE)
-    assert named.database_url == "postgresql://db/fengsui"
+    named = read(tmp_path, 'database = "postgresql://fengsui@127.0.0.1/fengsui"\n' + BASE + STORE)
+    assert named.database_url == "postgresql://fengsui@127.0.0.1/fengsui"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://127.0.0.1/fengsui", "'mysql' is not served; use sqlite or postgresql"),
+        ("state.db", "no database URL"),
+        ("postgresql://fengsui:secret@127.0.0.1/fengsui", "passfile"),
+        ("postgresql://fengsui@db.example/fengsui", "sslmode=verify-full"),
+        ("postgresql://fengsui@db.example/fengsui?sslmode=require", "sslmode=verify-full"),
+    ],
+)
+def test_a_database_that_would_not_be_safe_is_refused(tmp_path: Path, url: str, told: str) -> None:
+    """No other kind, no password in the settings, nothing in the clear; and the password is not repeated."""
+    with pytest.raises(SettingsError, match=told) as refused:
+        read(tmp_path, f'database = "{url}"\n' + BASE + STORE)
+    assert "secret" not in str(refused.value)
 
 
 def test_an_influx_secret_is_read_and_hidden(tmp_path: Path) -> None:
