@@ -82,7 +82,7 @@ class Closed(dict[Any, Any]):
     def __iter__(self) -> NoReturn:
         raise AssertionError("looked at everything there is")
 
-    keys = values = items = copy = __iter__  # type: ignore[assignment]
+    keys = values = items = copy = __iter__
 
 
 class ClosedRow(list[Any]):
@@ -95,10 +95,10 @@ class ClosedRow(list[Any]):
 def test_registering_a_point_looks_at_no_other() -> None:
     """Whether it is new, changed or bound otherwise: the work does not grow with what is registered."""
     few = merge(Inventory(), [*PLACES, point(id="p", name="a"), point(id="q", name="b")])
-    parts = (few.units, few.buildings, few.zones, few.devices)
     inventory = Inventory(
-        *map(Closed, parts), ClosedRow(few.points), Closed(few.by_id), Closed(few.by_binding)
-    )
+        Closed(few.units), Closed(few.buildings), Closed(few.zones), Closed(few.devices),
+        ClosedRow(few.points), Closed(few.by_id), Closed(few.by_binding),
+    )  # fmt: skip
     for row in (point(id="r", name="c", device="d1"), point(id="p", place="Hall"), point(id="q", name="d")):
         changed = changes(inventory, [row])
         inventory.put(one.item for one in changed)
