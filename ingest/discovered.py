@@ -63,8 +63,13 @@ class DiscoveredNames:
 
     def forget_bound(self) -> None:
         """Drop the names that somebody has registered meanwhile."""
-        for gateway, name in [key for key in self._names if self._is_bound(*key)]:
-            del self._names[gateway, name]
+        self.forget([key for key in self._names if self._is_bound(*key)])
+
+    def forget(self, bindings: Iterable[tuple[str, str]]) -> None:
+        """Drop these (gateway, name), as far as they are in the list: they were registered just now."""
+        for gateway, name in bindings:
+            if self._names.pop((gateway, name), None) is None:
+                continue
             self._per_gateway[gateway] -= 1
             if not self._per_gateway[gateway]:
                 del self._per_gateway[gateway]

@@ -1,7 +1,9 @@
 """What is registered: units (单位), buildings, zones, devices and points, and the rules they keep.
 
-Pure. Rows of text come from a file or a form (:mod:`ingest.sheet`); :func:`merge` adds them to an inventory
-as a whole or says for every wrong row what to correct. Whatever is in an inventory has passed these rules.
+Pure. Rows of text come from a file or a form (:mod:`ingest.sheet`); :func:`changes` says what they add to an
+inventory and change in it, or for every wrong row what to correct. Whatever is in an inventory has passed
+these rules. A row costs the same in a large inventory as in a small one; only for what moves with a building,
+zone or device all points are looked at.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -109,9 +112,20 @@ class RowsRefused(FengsuiError):
         self.mistakes = list(mistakes)
 
 
+class Changed(NamedTuple):
+    """An item that rows add to an inventory or change in it."""
+
+    sort: Sort
+    item: Item
+    before: Item | None
+    """None = it is new."""
+    unit: str
+    """The unit it belongs to from now on, empty when to none."""
+
+
 @dataclass(slots=True)
 class Inventory:
-    """Everything registered, found by id and by binding; replaced as a whole, never changed in place."""
+    """Everything registered, found by id and by binding."""
 
     units: dict[str, Unit] = field(default_factory=dict)
     buildings: dict[str, Building] = field(default_factory=dict)
@@ -121,17 +135,6 @@ class Inventory:
     """By index."""
     by_id: dict[str, Point] = field(default_factory=dict)
     by_binding: dict[tuple[str, str], Point] = field(default_factory=dict)
-
-    def of(self, sort: Sort) -> Mapping[str, Item]:
-        """Everything of one sort by its id."""
-        by_sort: dict[Sort, Mapping[str, Item]] = {
-            Sort.UNIT: self.units,
-            Sort.BUILDING: self.buildings,
-            Sort.ZONE: self.zones,
-            Sort.DEVICE: self.devices,
-            Sort.POINT: self.by_id,
-        }
-        return by_sort[sort]
 
     def items(self) -> Iterable[tuple[Sort, Item]]:
         """Everything, in the order in which it may refer to each other."""
@@ -143,44 +146,71 @@ class Inventory:
 
     def unit_of(self, item: Item) -> str:
         """The unit something belongs to, empty when to none."""
-        match item:
-            case Unit():
-                return item.id
-            case Building() | Point():
-                return item.unit
-            case Zone():
-                return self.buildings[item.building].unit
-            case Device():
-                return self.buildings[item.building].unit if item.building else ""
+        return _unit_of(item, self.buildings)
+
+    def put(self, items: Iterable[Item]) -> None:
+        """Put in items that have passed the rules, new points in the order of their index."""
+        points = []
+        for item in items:
+            match item:
+                case Unit():
+                    self.units[item.id] = item
+                case Building():
+                    self.buildings[item.id] = item
+                case Zone():
+                    self.zones[item.id] = item
+                case Device():
+                    self.devices[item.id] = item
+                case Point():
+                    points.append(item)
+                    if (before := self.by_id.get(item.id)) is not None:
+                        del self.by_binding[before.gateway, before.name]
+        for point in points:  # after all have left their bindings: two may have swapped them
+            self.points[point.index : point.index + 1] = [point]
+            self.by_id[point.id] = point
+            self.by_binding[point.gateway, point.name] = point
 
 
 def build(items: Iterable[Item]) -> Inventory:
     """An inventory of items that have passed the rules before, points in the order of their index."""
     inventory = Inventory()
-    for item in items:
-        match item:
-            case Unit():
-                inventory.units[item.id] = item
-            case Building():
-                inventory.buildings[item.id] = item
-            case Zone():
-                inventory.zones[item.id] = item
-            case Device():
-                inventory.devices[item.id] = item
-            case Point():
-                inventory.points.append(item)
-                inventory.by_id[item.id] = item
-                inventory.by_binding[item.gateway, item.name] = item
+    inventory.put(items)
     return inventory
 
 
-def merge(inventory: Inventory, rows: Iterable[Row]) -> Inventory:
-    """The inventory with rows added, or put in the place of what had their id; nothing is ever removed.
+def changes(inventory: Inventory, rows: Iterable[Row]) -> list[Changed]:
+    """What rows add, or put in the place of what had their id; nothing is ever removed.
+
+    In the order in which items may refer to each other, new points in the order of their index. ``inventory``
+    stays as it is.
 
     Raises:
         RowsRefused: Lists every mistake in all rows.
     """
     return _Merge(inventory).run(rows)
+
+
+def merge(inventory: Inventory, rows: Iterable[Row]) -> Inventory:
+    """Another inventory, with ``changes`` in it.
+
+    Raises:
+        RowsRefused: Lists every mistake in all rows.
+    """
+    merged = build(item for _, item in inventory.items())
+    merged.put(changed.item for changed in changes(inventory, rows))
+    return merged
+
+
+def _unit_of(item: Item, buildings: Mapping[str, Building]) -> str:
+    match item:
+        case Unit():
+            return item.id
+        case Building() | Point():
+            return item.unit
+        case Zone():
+            return buildings[item.building].unit
+        case Device():
+            return buildings[item.building].unit if item.building else ""
 
 
 def display(text: str, what: str, *, longest: int = MAX_DISPLAY) -> str:
@@ -208,39 +238,48 @@ _Item = TypeVar("_Item", Unit, Building, Zone, Device, Point)
 
 
 class _Merge:
-    """One merge under way: a copy that rows are put into, sort by sort, and the mistakes met."""
+    """One merge under way: what rows put above an inventory, sort by sort, and the mistakes met."""
 
     def __init__(self, inventory: Inventory) -> None:
-        self._new = Inventory(
-            dict(inventory.units),
-            dict(inventory.buildings),
-            dict(inventory.zones),
-            dict(inventory.devices),
-            list(inventory.points),
-            dict(inventory.by_id),
-        )
+        self._inventory = inventory
+        self._units = ChainMap({}, inventory.units)
+        self._buildings = ChainMap({}, inventory.buildings)
+        self._zones = ChainMap({}, inventory.zones)
+        self._devices = ChainMap({}, inventory.devices)
+        self._points = ChainMap({}, inventory.by_id)
+        self._added = 0
         self._mistakes: list[Mistake] = []
 
-    def run(self, rows: Iterable[Row]) -> Inventory:
+    def run(self, rows: Iterable[Row]) -> list[Changed]:
         by_sort: dict[Sort, list[Row]] = {sort: [] for sort in Sort}
         for row in rows:
             by_sort[row.sort].append(row)
-        new = self._new
-        self._put(by_sort[Sort.UNIT], new.units, self._unit)
-        self._put(by_sort[Sort.BUILDING], new.buildings, self._building)
-        self._put(by_sort[Sort.ZONE], new.zones, self._zone)
-        self._put(by_sort[Sort.DEVICE], new.devices, self._device)
+        self._put(by_sort[Sort.UNIT], self._units, self._unit)
+        self._put(by_sort[Sort.BUILDING], self._buildings, self._building)
+        self._put(by_sort[Sort.ZONE], self._zones, self._zone)
+        self._put(by_sort[Sort.DEVICE], self._devices, self._device)
         self._move_devices()
-        lines = self._put(by_sort[Sort.POINT], new.by_id, self._point)
+        lines = self._put(by_sort[Sort.POINT], self._points, self._point)
         self._move_points()
-        new.points = sorted(new.by_id.values(), key=lambda point: point.index)
         self._bind(lines)
         if self._mistakes:
             raise RowsRefused(sorted(self._mistakes))
-        return new
+        return [
+            *self._changed(Sort.UNIT, self._units),
+            *self._changed(Sort.BUILDING, self._buildings),
+            *self._changed(Sort.ZONE, self._zones),
+            *self._changed(Sort.DEVICE, self._devices),
+            *self._changed(Sort.POINT, self._points),
+        ]
+
+    def _changed(self, sort: Sort, items: ChainMap[str, _Item]) -> Iterable[Changed]:
+        above, below = items.maps
+        for id_, item in above.items():
+            if item != (before := below.get(id_)):
+                yield Changed(sort, item, before, _unit_of(item, self._buildings))
 
     def _put(
-        self, rows: list[Row], known: dict[str, _Item], make: Callable[[dict[str, str]], _Item]
+        self, rows: list[Row], known: ChainMap[str, _Item], make: Callable[[dict[str, str]], _Item]
     ) -> dict[str, int]:
         """Make an item of every row; the line of each id."""
         lines: dict[str, int] = {}
@@ -258,14 +297,14 @@ class _Merge:
 
     def _building(self, fields: dict[str, str]) -> Building:
         unit = fields.get("unit", "")
-        _known(self._new.units, unit, Sort.UNIT)
+        _known(self._units, unit, Sort.UNIT)
         return Building(id=fields["id"], name=_name(fields), unit=unit)
 
     def _zone(self, fields: dict[str, str]) -> Zone:
         building = fields.get("building", "")
         if not building:
             raise ValueError(f"zone {fields['id']} has no building; name the one it is in")
-        _known(self._new.buildings, building, Sort.BUILDING)
+        _known(self._buildings, building, Sort.BUILDING)
         return Zone(id=fields["id"], name=_name(fields), building=building)
 
     def _device(self, fields: dict[str, str]) -> Device:
@@ -295,8 +334,8 @@ class _Merge:
             raise ValueError(f"quantity {quantity[:80]!r}; say what is measured, such as temperature")
         zone, building = get("zone", ""), get("building", "")
         if device:
-            _known(self._new.devices, device, Sort.DEVICE)
-            known = self._new.devices[device]
+            _known(self._devices, device, Sort.DEVICE)
+            known = self._devices[device]
             if known.zone:
                 zone = _same(zone, known.zone, f"device {device}", "zone")
             elif known.building:
@@ -304,21 +343,21 @@ class _Merge:
         zone, building = self._place(zone, building)
         unit = get("unit", "")
         if building:
-            unit = _same(unit, self._new.buildings[building].unit, f"building {building}", "unit")
-        _known(self._new.units, unit, Sort.UNIT)
+            unit = _same(unit, self._buildings[building].unit, f"building {building}", "unit")
+        _known(self._units, unit, Sort.UNIT)
         low, high = _number(fields, "low"), _number(fields, "high")
         if low is not None and high is not None and low >= high:
             raise ValueError(f"low {low} is not below high {high}")
-        before = self._new.by_id.get(fields["id"])
-        return Point(
-            index=len(self._new.by_id) if before is None else before.index,
+        before = self._points.get(fields["id"])
+        point = Point(
+            index=len(self._inventory.points) + self._added if before is None else before.index,
             id=fields["id"],
             gateway=gateway,
             name=name,
             quantity=quantity,
             uom=display(get("uom", ""), "uom", longest=MAX_UOM),
             device=device,
-            device_type=self._new.devices[device].type if device else "",
+            device_type=self._devices[device].type if device else "",
             zone=zone,
             building=building,
             unit=unit,
@@ -326,46 +365,56 @@ class _Merge:
             low=low,
             high=high,
         )
+        self._added += before is None
+        return point
 
     def _place(self, zone: str, building: str) -> tuple[str, str]:
         """Zone and building, the building taken from the zone when there is one."""
         if zone:
-            _known(self._new.zones, zone, Sort.ZONE)
-            building = _same(building, self._new.zones[zone].building, f"zone {zone}", "building")
-        _known(self._new.buildings, building, Sort.BUILDING)
+            _known(self._zones, zone, Sort.ZONE)
+            building = _same(building, self._zones[zone].building, f"zone {zone}", "building")
+        _known(self._buildings, building, Sort.BUILDING)
         return zone, building
 
     def _move_devices(self) -> None:
         """Take devices along whose zone is in another building now."""
-        for device in self._new.devices.values():
-            building = self._new.zones[device.zone].building if device.zone else device.building
+        if not self._zones.maps[0]:
+            return
+        for device in list(self._devices.values()):
+            building = self._zones[device.zone].building if device.zone else device.building
             if building != device.building:
-                self._new.devices[device.id] = msgspec.structs.replace(device, building=building)
+                self._devices[device.id] = msgspec.structs.replace(device, building=building)
 
     def _move_points(self) -> None:
         """Take points along whose device, zone or building changed: the place decides who may see them."""
-        new = self._new
-        for point in new.points:
-            point = new.by_id[point.id]
-            device = new.devices.get(point.device)
+        if not (self._devices.maps[0] or self._zones.maps[0] or self._buildings.maps[0]):
+            return
+        for point in self._inventory.points:
+            point = self._points[point.id]
+            device = self._devices.get(point.device)
             zone = device.zone if device and device.zone else point.zone
             building = device.building if device and device.building else point.building
             if zone and (not building or not device):
-                building = new.zones[zone].building
-            unit = new.buildings[building].unit if building else point.unit
-            if zone and new.zones[zone].building != building:
+                building = self._zones[zone].building
+            unit = self._buildings[building].unit if building else point.unit
+            if zone and self._zones[zone].building != building:
                 text = f"point {point.id} is in zone {zone}, its device {point.device} in building {building}"
                 self._mistakes.append(Mistake(0, f"{text}; give the point its zone there"))
                 continue
             type_ = device.type if device else ""
             if (type_, zone, building, unit) != (point.device_type, point.zone, point.building, point.unit):
-                new.by_id[point.id] = msgspec.structs.replace(
+                self._points[point.id] = msgspec.structs.replace(
                     point, device_type=type_, zone=zone, building=building, unit=unit
                 )
 
     def _bind(self, lines: dict[str, int]) -> None:
-        for point in self._new.points:
-            other = self._new.by_binding.setdefault((point.gateway, point.name), point)
+        bound: dict[tuple[str, str], Point] = {}
+        for point in sorted(self._points.maps[0].values(), key=lambda point: point.index):
+            binding = point.gateway, point.name
+            before = self._inventory.by_binding.get(binding)
+            if before is not None and before.id not in self._points.maps[0]:
+                bound[binding] = before
+            other = bound.setdefault(binding, point)
             if other is not point:
                 line = lines.get(point.id) or lines.get(other.id, 0)
                 text = f"{point.name} of {point.gateway} is bound to both {other.id} and {point.id}; keep one"

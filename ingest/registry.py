@@ -44,6 +44,7 @@ from ingest.discovered import Discovered, DiscoveredNames
 from ingest.inventory import (
     FIELDS,
     Building,
+    Changed,
     Device,
     Inventory,
     Item,
@@ -54,7 +55,7 @@ from ingest.inventory import (
     Unit,
     Zone,
     build,
-    merge,
+    changes,
 )
 from ingest.sheet import Format, read, write
 
@@ -149,7 +150,7 @@ class Registry:
 
     @property
     def points(self) -> Sequence[Point]:
-        """All points; ``points[i].index == i``, and no point ever leaves."""
+        """All points, as they are at any moment; ``points[i].index == i``, and no point ever leaves."""
         return self._inventory.points
 
     def point(self, gateway: str, name: str) -> Point | None:
@@ -218,7 +219,8 @@ class Registry:
 
     async def dump(self, viewer: Viewer, format_: Format) -> bytes:
         """Everything the viewer sees, as a file."""
-        return await asyncio.to_thread(_dumped, self._inventory, viewer, format_)
+        seen = [item for _, item in self._inventory.items() if self._sees(viewer, item)]
+        return await asyncio.to_thread(lambda: write(build(seen), format_))
 
     def units(self, viewer: Viewer) -> list[Unit]:
         """The units the viewer sees."""
@@ -259,16 +261,15 @@ class Registry:
             raise RegistryForbidden(f"{viewer.person} may not change the registry; ask an engineer")
         async with self._changing:
             for _ in range(_TRIES):
-                old = self._inventory
-                new, changed = await asyncio.to_thread(_merged, old, rows, viewer)
+                changed = await asyncio.to_thread(_changes, self._inventory, rows, viewer)
                 if changed:
                     try:
-                        await self._database(_save, self._engine, self.generation, old, changed)
+                        await self._database(_save, self._engine, self.generation, changed)
                     except _ChangedMeanwhile:
                         await self._refresh()
                         continue
-                    self._take(new, self.generation + 1)
-                added = sum(_before(old, sort, item) is None for sort, item in changed)
+                    self._put([one.item for one in changed])
+                added = sum(one.before is None for one in changed)
                 return Change(added, len(changed) - added, len(rows) - len(changed))
             raise RegistryUnavailable("somebody else is changing the registry at this moment; try again")
 
@@ -276,13 +277,14 @@ class Registry:
         loaded = await self._database(_load, self._engine, self.generation)
         if loaded is None:
             return False
-        self._take(*loaded)
+        self._inventory, self.generation = loaded
+        self.names.forget_bound()
         return True
 
-    def _take(self, inventory: Inventory, generation: int) -> None:
-        self._inventory = inventory
-        self.generation = generation
-        self.names.forget_bound()
+    def _put(self, items: list[Item]) -> None:
+        self._inventory.put(items)
+        self.generation += 1
+        self.names.forget((item.gateway, item.name) for item in items if isinstance(item, Point))
 
     async def _database(self, do: Callable[..., _T], *args: object) -> _T:
         try:
@@ -292,12 +294,6 @@ class Registry:
 
 
 # What follows may look at every point there is, and therefore runs in a thread.
-
-
-def _dumped(inventory: Inventory, viewer: Viewer, format_: Format) -> bytes:
-    return write(
-        build(item for _, item in inventory.items() if viewer.sees(inventory.unit_of(item))), format_
-    )
 
 
 def _found(points: Sequence[Point], viewer: Viewer, wanted: str, limit: int) -> list[Point]:
@@ -310,46 +306,35 @@ def _found(points: Sequence[Point], viewer: Viewer, wanted: str, limit: int) -> 
     return list(islice(matches, limit))
 
 
-def _merged(
-    old: Inventory, rows: list[Row], viewer: Viewer | None
-) -> tuple[Inventory, list[tuple[Sort, Item]]]:
-    """The inventory with the rows in it, and what is new or different in it."""
-    new = merge(old, rows)
-    changed = [(sort, item) for sort, item in new.items() if _before(old, sort, item) != item]
+def _changes(inventory: Inventory, rows: list[Row], viewer: Viewer | None) -> list[Changed]:
+    changed = changes(inventory, rows)
     if viewer is not None:
-        _check_units(viewer, old, new, changed)
-    return new, changed
+        _check_units(viewer, inventory, changed)
+    return changed
 
 
-def _before(old: Inventory, sort: Sort, item: Item) -> Item | None:
-    return old.of(sort).get(item.id)
-
-
-def _check_units(
-    viewer: Viewer, old: Inventory, new: Inventory, changed: Iterable[tuple[Sort, Item]]
-) -> None:
+def _check_units(viewer: Viewer, inventory: Inventory, changed: Iterable[Changed]) -> None:
     """Refuse a change of anything that belongs, or belonged, to a unit the viewer does not see."""
-    for sort, item in changed:
-        before = _before(old, sort, item)
-        touched = {new.unit_of(item)} | ({old.unit_of(before)} if before is not None else set())
-        for unit in touched:
-            if not viewer.sees(unit):
-                where = f"unit {unit}" if unit and before is None else "that unit, or without one"
+    for sort, item, before, unit in changed:
+        touched = {unit} | ({inventory.unit_of(before)} if before is not None else set())
+        for one in touched:
+            if not viewer.sees(one):
+                where = f"unit {one}" if one and before is None else "that unit, or without one"
                 raise RegistryForbidden(f"{viewer.person} may not register {sort} {item.id} in {where}")
 
 
-def _save(engine: Engine, generation: int, old: Inventory, changed: list[tuple[Sort, Item]]) -> None:
+def _save(engine: Engine, generation: int, changed: list[Changed]) -> None:
     """Write a change on top of ``generation``, in one transaction."""
     with writing(engine) as connection:
         _count_up(connection, generation)
         for sort, table in _TABLES.items():
-            items = [item for sort_, item in changed if sort_ is sort]
-            gone = [{"gone": item.id} for item in items if _before(old, sort, item) is not None]
+            of_sort = [one for one in changed if one.sort is sort]
+            gone = [{"gone": one.item.id} for one in of_sort if one.before is not None]
             # Out first, then in: two points may have swapped their bindings.
             if gone:
                 connection.execute(delete(table).where(table.c.id == bindparam("gone")), gone)
-            if items:
-                connection.execute(insert(table), [msgspec.structs.asdict(item) for item in items])
+            if of_sort:
+                connection.execute(insert(table), [msgspec.structs.asdict(one.item) for one in of_sort])
 
 
 def _count_up(connection: Connection, generation: int) -> None:

@@ -322,14 +322,17 @@ class Core:
 
     async def _replay(self) -> None:
         while True:
-            gateway, name = await self._replays.get()
+            names = [await self._replays.get()]
+            while not self._replays.empty():  # all that were registered meanwhile wait for the writer once
+                names.append(self._replays.get_nowait())
             await self._until_written(self.journal.end())
-            try:
-                done = await self.deadletter.replay(self.decoder, self.store.write, gateway, name)
-            except DeadLetterUnavailable:
-                log.exception("core.replay_failed", gateway=gateway, name=name)
-            else:
-                log.info("core.replayed", gateway=gateway, name=name, readings=done.readings)
+            for gateway, name in names:
+                try:
+                    done = await self.deadletter.replay(self.decoder, self.store.write, gateway, name)
+                except DeadLetterUnavailable:
+                    log.exception("core.replay_failed", gateway=gateway, name=name)
+                else:
+                    log.info("core.replayed", gateway=gateway, name=name, readings=done.readings)
 
     async def _until_written(self, end: Mapping[Lane, int]) -> None:
         """What was read before a name was known may still be on its way to the dead letter."""

@@ -8,6 +8,7 @@ it returns), live readings and the status (newest wins).
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 
 from fengsui.viewer import Viewer
-from fengsui.wire import UNREADABLE
+from fengsui.wire import UNREADABLE, Count
 
 MAX_LINE = 1 << 20
 _QUEUE = 20_000
@@ -43,6 +44,10 @@ class Question(msgspec.Struct):
     do: str
     viewer: Viewer
     args: dict[str, Any] = {}
+
+
+class _Numbered(msgspec.Struct):
+    id: Count
 
 
 Answerer = Callable[[Question], Awaitable[Any]]
@@ -164,7 +169,7 @@ class Local:
             known: dict[str, Any] = {key: args.pop(key) for key in ("id", "do", "viewer") if key in args}
             question = msgspec.convert(known | {"args": args}, Question)
         except UNREADABLE as error:
-            client.put(_encode({"id": None, "error": {"code": "invalid", "text": str(error)}}))
+            client.put(_refusal(_number_in(line), Refused("invalid", str(error))))
             return
         if question.do == "subscribe":
             points = question.args.get("points", [])
@@ -184,7 +189,18 @@ class Local:
             client.put(_refusal(question.id, refused))
 
 
-def _refusal(number: int, refused: Refused) -> bytes:
+def _number_in(line: bytes) -> int | None:
+    """The number of a question that is none: who asked waits for an answer to it. None when it has none.
+
+    JSON has texts that no UTF-8 can hold (half of a surrogate pair), and they make a whole line unreadable.
+    """
+    try:
+        return msgspec.convert(json.loads(line), _Numbered).id
+    except (ValueError, RecursionError, msgspec.ValidationError):
+        return None
+
+
+def _refusal(number: int | None, refused: Refused) -> bytes:
     return _encode({"id": number, "error": {"code": refused.code, "text": str(refused)}})
 
 

@@ -280,6 +280,39 @@ async def test_an_accepted_name_brings_its_past_with_it(tmp_path: Path) -> None:
         await until(lambda: core.latest.of(point.index) is not None, 10, "it is live")
 
 
+async def test_names_accepted_together_wait_once_for_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a steady flow the writer is always a little behind: ten names do not wait ten times for it."""
+    monkeypatch.setattr("ingest.writer.SAVE_EVERY_S", 3.0)
+    names = [f"n{n}" for n in range(10)]
+
+    async def flow(hand: Hand) -> None:
+        while True:
+            await hand.offer(Reading("t1", wall_us(), 20.0))
+            await asyncio.sleep(0.02)
+
+    async with chain(tmp_path) as (core, hand):
+        for name in names:
+            await hand.offer(Reading(name, wall_us(), 20.0))
+
+        async def are_aside() -> bool:
+            return len(await ask(core, ENGINEER, "deadletters")) == len(names)
+
+        await until(are_aside, 10, "each name has its letter")
+        flowing = asyncio.create_task(flow(hand))
+        common = {"gateway": "gw-1", "quantity": "temperature", "uom": "degC"}
+        for name in names:
+            await ask(core, ENGINEER, "accept", name=name, point=name, **common)
+
+        async def are_history() -> bool:
+            points = [point for name in names if (point := core.registry.by_id(name)) is not None]
+            return [await core.store.count(point) for point in points] == [1] * len(names)
+
+        await until(are_history, 20, "the past of all is in the store")
+        flowing.cancel()
+
+
 async def test_what_another_process_registers_is_known_within_seconds(tmp_path: Path) -> None:
     """`fengsui registry import` beside a running core: no restart, and nothing stays in the dead letter."""
     async with chain(tmp_path) as (core, hand):

@@ -97,6 +97,22 @@ async def test_what_is_no_question_is_refused_and_the_line_stays(tmp_path: Path)
         assert (await line(reader))["id"] == 5
 
 
+async def test_a_question_that_cannot_be_read_is_answered_under_its_number(tmp_path: Path) -> None:
+    """Half of a surrogate pair is JSON and no text: who sent it must not wait for an answer in vain."""
+    unread: list[tuple[dict[str, Any], int | None]] = [
+        ({"id": 7, "do": "quick", "viewer": VIEWER, "text": "\ud99a"}, 7),
+        ({"id": 8, "do": "quick"}, 8),
+        ({"id": True}, None),
+        ({"id": 2**64}, None),
+        ({"id": "\ud99a"}, None),
+    ]
+    async with serving(tmp_path) as (_, reader, writer):
+        for question, number in unread:
+            await ask(writer, **question)
+            answer = await line(reader)
+            assert (answer["id"], answer["error"]["code"]) == (number, "invalid")
+
+
 async def test_news_reach_only_who_subscribed(tmp_path: Path) -> None:
     """Alarms and status for every subscriber, readings of the points it named."""
     async with serving(tmp_path) as (local, reader, writer):

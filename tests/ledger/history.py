@@ -244,8 +244,13 @@ async def _always(answer: bytes | None, request: Request) -> bytes | None:
 
 
 async def _is_well(stack: Stack) -> bool:
-    """No batch is still being asked for again, with the long pause that it has come to."""
-    return await _store_state(stack) == "ok" and await _has_little_waiting(stack)
+    """No batch is still being asked for again, with the long pause that it has come to.
+
+    Nor is the last answer's fault still told, which the next one's would be mistaken for: faults are looked
+    for once a second.
+    """
+    is_ok = await _store_state(stack) == "ok" and not await _is_fault(stack)
+    return is_ok and await _has_little_waiting(stack)
 
 
 async def _has_little_waiting(stack: Stack) -> bool:

@@ -47,3 +47,11 @@ def test_registered_names_leave_and_make_room() -> None:
     names.see([Seen("gw", "late", 1.0, 0, 1), Seen("gw", "n0", 1.0, 0, 1)])
     assert [one.name for one in names.all()][-1] == "late"
     assert names.beyond == 0
+
+
+def test_only_what_is_named_is_forgotten() -> None:
+    """Whoever registers one name need not go through the list; a name that is not in it is no error."""
+    names = DiscoveredNames(lambda *_: False)
+    names.see([Seen("gw", "a", 1.0, 0, 1), Seen("gw", "b", 1.0, 0, 1)])
+    names.forget([("gw", "a"), ("gw", "never seen"), ("other", "b")])
+    assert [one.name for one in names.all()] == ["b"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.inventory import Inventory, Mistake, Row, RowsRefused, Sort, display, merge
+from ingest.inventory import Inventory, Mistake, Row, RowsRefused, Sort, changes, display, merge
 from ingest.sheet import MAX_BYTES, Format, read, write
 
 PLACES = [
@@ -73,6 +74,55 @@ def test_an_index_is_kept_for_ever() -> None:
     before = merge(Inventory(), [point(id="p", name="a"), point(id="q", name="b")])
     after = merge(before, [point(id="q", name="a"), point(id="p", name="b"), point(id="r", name="c")])
     assert [(p.index, p.id, p.name) for p in after.points] == [(0, "p", "b"), (1, "q", "a"), (2, "r", "c")]
+
+
+class Closed(dict[Any, Any]):
+    """Things to be found by their key; looking at all of them is an error."""
+
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("looked at everything there is")
+
+    keys = values = items = copy = __iter__
+
+
+class ClosedRow(list[Any]):
+    """The same in a row."""
+
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("looked at everything there is")
+
+
+def test_registering_a_point_looks_at_no_other() -> None:
+    """Whether it is new, changed or bound otherwise: the work does not grow with what is registered."""
+    few = merge(Inventory(), [*PLACES, point(id="p", name="a"), point(id="q", name="b")])
+    inventory = Inventory(
+        Closed(few.units), Closed(few.buildings), Closed(few.zones), Closed(few.devices),
+        ClosedRow(few.points), Closed(few.by_id), Closed(few.by_binding),
+    )  # fmt: skip
+    for row in (point(id="r", name="c", device="d1"), point(id="p", place="Hall"), point(id="q", name="d")):
+        changed = changes(inventory, [row])
+        inventory.put(one.item for one in changed)
+        assert len(changed) == 1
+    assert [inventory.points[index].name for index in range(3)] == ["t", "d", "c"]
+    assert inventory.by_binding.get(("gw", "b")) is None
+    with pytest.raises(RowsRefused, match="d of gw is bound to both q and p"):
+        changes(inventory, [point(id="p", name="d")])
+
+
+def test_what_is_not_put_in_changes_nothing() -> None:
+    """Changes are first written down: until then everybody sees what was there before."""
+    inventory = merge(Inventory(), [*PLACES, point(device="d1")])
+    before = merge(inventory, [])
+    moved = changes(inventory, [Row(1, Sort.ZONE, {"id": "z1", "name": "3F", "building": "b2"})])
+    assert [(one.sort, one.item.id, one.unit) for one in moved] == [
+        (Sort.ZONE, "z1", "u2"),
+        (Sort.DEVICE, "d1", "u2"),
+        (Sort.POINT, "p", "u2"),
+    ]
+    assert [inventory.unit_of(one.before) for one in moved if one.before is not None] == ["u1"] * 3
+    assert inventory == before
+    inventory.put(one.item for one in moved)
+    assert inventory == merge(before, [Row(1, Sort.ZONE, {"id": "z1", "name": "3F", "building": "b2"})])
 
 
 @pytest.mark.parametrize(
