@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Engine, event, select, text
 from sqlalchemy.exc import OperationalError
 
 from alerting.alarms.book import Book, Change
-from alerting.alarms.lifecycle import Alarm, State
+from alerting.alarms.desk import Desk
+from alerting.alarms.lifecycle import Alarm, State, Step
 from alerting.alarms.record import PENDING_PER_ALARM, Entry, Recorder, first_broken, record_table
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor
@@ -25,6 +26,7 @@ from fengsui.database import connect, writing
 from fengsui.model import AlarmClass, Event, What
 from fengsui.viewer import Role, Viewer
 from server.migrations import upgrade
+from tests.ordering import order
 from tests.unit.detection import T0_US, point
 from tests.waiting import until
 
@@ -41,6 +43,7 @@ class Scene:
         self.path = path
         self.engine = connect(f"sqlite:///{path}", busy_timeout_ms=100)
         self.book = Book([point(i) for i in range(FIRES)], RuleSet())
+        self.desk = Desk(self.book)
         self.published: list[tuple[float, Entry]] = []
         self.recorder = Recorder(
             self.engine,
@@ -251,11 +254,12 @@ async def test_book_and_cursor_come_back(scene: Scene) -> None:
     assert await scene.recorder.flush(5.0)
     fault = next(a for a in scene.book.alarms(OFFICER) if a.cls is AlarmClass.FAULT)
     scene.recorder.submit(scene.event(3, What.RESTORED), None)
-    closed = scene.book.acknowledge(OFFICER, fault.id, fault.version + 1, now_us=T0_US)
-    alarm = await scene.recorder.record(closed)
+    seen = order(Step.ACKNOWLEDGE, fault, version=fault.version + 1)
+    alarm = await scene.recorder.record(scene.desk.act(OFFICER, seen, now_us=T0_US))
     assert (alarm.state, alarm.number) == (State.CLOSED, 6)
     loaded = await Recorder(scene.engine, lambda _: None, wall_us=lambda: 0, recorded=lambda _: None).load()
     assert loaded.alarms == scene.book.alarms(OFFICER)
+    assert loaded.gone == [alarm]
     assert (loaded.closed, loaded.cursor, loaded.number) == ([fault.id], Cursor("j", 7, 5), 6)
 
 
@@ -265,8 +269,8 @@ async def test_an_acknowledgement_without_database_has_no_number_and_is_recorded
     await scene.all_recorded()
     target = scene.book.alarms(OFFICER)[0]
     with locked(scene.path):
-        change = scene.book.acknowledge(OFFICER, target.id, target.version, now_us=T0_US)
-        alarm: Alarm = await scene.recorder.record(change)
+        changes = scene.desk.act(OFFICER, order(Step.ACKNOWLEDGE, target), now_us=T0_US)
+        alarm: Alarm = await scene.recorder.record(changes)
         assert (alarm.state, alarm.number) == (State.ACKNOWLEDGED, None)
     await scene.all_recorded()
     assert scene.rows()[-1][1:] == (target.id, 2)
