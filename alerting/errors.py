@@ -6,7 +6,8 @@
     ├── AlarmRefused           an action of a person that cannot be done; ``code`` says why
     │   ├── UnknownAlarm       no such alarm, or none this person may see
     │   ├── StaleAlarm         the alarm has changed since this person looked: look again
-    │   └── NotAllowed         the person's roles do not allow it
+    │   ├── NotAllowed         the person's roles do not allow it
+    │   └── Impossible         nobody can do that to this alarm: the text says what to change
     ├── RecordUnavailable      the state database does not answer: try again later
     └── RulesRefused           a rule file that cannot be used: correct it; ``problems`` holds every one
 """
@@ -14,9 +15,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fengsui.errors import FengsuiError, Unavailable
+
+if TYPE_CHECKING:
+    from alerting.alarms.lifecycle import Alarm
 
 
 class AlertingError(Exception):
@@ -26,7 +30,7 @@ class AlertingError(Exception):
 class AlarmRefused(AlertingError):
     """An action that cannot be done; ``code`` is the word of the core's socket."""
 
-    code: Literal["unknown", "stale", "forbidden"]
+    code: Literal["unknown", "stale", "forbidden", "invalid"]
 
 
 class UnknownAlarm(AlarmRefused):
@@ -36,15 +40,29 @@ class UnknownAlarm(AlarmRefused):
 
 
 class StaleAlarm(AlarmRefused):
-    """The alarm is at another version, or in a state where this action means nothing."""
+    """The alarm has moved since, or is in a state where this action means nothing.
+
+    Attributes:
+        alarm: As it is now; its ``moved`` says what changed, by whom and when.
+    """
 
     code = "stale"
+
+    def __init__(self, text: str, alarm: Alarm) -> None:
+        super().__init__(text)
+        self.alarm = alarm
 
 
 class NotAllowed(AlarmRefused):
     """The person's roles do not allow it."""
 
     code = "forbidden"
+
+
+class Impossible(AlarmRefused):
+    """The order lacks something, or is never done to such an alarm."""
+
+    code = "invalid"
 
 
 class RecordUnavailable(AlertingError, Unavailable):

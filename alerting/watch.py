@@ -15,9 +15,10 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Engine as Database
 
-from alerting.alarms.book import Book, Change
+from alerting.alarms.book import Book
+from alerting.alarms.desk import Desk, Order
 from alerting.alarms.lifecycle import Alarm
-from alerting.alarms.record import Entry, Recorder
+from alerting.alarms.record import Entry, Recorder, Within
 from alerting.detect.device import DeviceEvent
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
@@ -74,6 +75,7 @@ class Watch:
         monotonic_s: The server's monotonic clock, in seconds.
         wall_us: The server's wall clock, in us since 1970 UTC.
         beat: Stamped with every tick: proof that the watch is alive.
+        within: Called inside each transaction of the record, see ``Recorder``.
         deadline_s: A change that is not recorded by then is shown anyway.
     """
 
@@ -89,6 +91,7 @@ class Watch:
         monotonic_s: Callable[[], float],
         wall_us: Callable[[], int],
         beat: Callable[[], None],
+        within: Within | None = None,
         deadline_s: float = 1.0,
     ) -> None:
         self._rules = rules
@@ -101,8 +104,14 @@ class Watch:
         self._known, self._followed_s = len(registry.points), float("-inf")
         self.engine = Engine(rules, registry.points, now_s=monotonic_s())
         self.book = Book(registry.points, rules)
+        self.desk = Desk(self.book)
         self.recorder = Recorder(
-            database, publish, wall_us=wall_us, recorded=self.book.recorded, deadline_s=deadline_s
+            database,
+            publish,
+            wall_us=wall_us,
+            recorded=self.book.recorded,
+            within=within,
+            deadline_s=deadline_s,
         )
         self.cursor = Cursor(journal)
         """What detection has read; begin reading after it."""
@@ -128,7 +137,7 @@ class Watch:
             RecordUnavailable: the state database cannot be read.
         """
         loaded = await self.recorder.load()
-        self.book.load(loaded.alarms, loaded.closed)
+        self.book.load(loaded.alarms, loaded.closed, loaded.gone)
         if loaded.cursor is not None and loaded.cursor.journal == self.cursor.journal:
             self._said = self.cursor = loaded.cursor
         snapshot = await asyncio.to_thread(self._snapshots.load, self.cursor.journal)
@@ -203,19 +212,25 @@ class Watch:
         self.book.adopt(rules)
         self._take_over()
 
-    async def acknowledge(self, viewer: Viewer, alarm: str, version: int) -> Alarm:
-        """A person has seen the alarm; the alarm after it, its ``number`` None while not yet recorded.
+    async def act(self, viewer: Viewer, order: Order) -> Alarm:
+        """Do what a person orders; the alarm after it, its ``number`` None while not yet recorded.
 
         Raises:
-            AlarmRefused: unknown, stale or forbidden; nothing has changed.
+            AlarmRefused: unknown, stale, forbidden or impossible; nothing has changed.
         """
-        change = self.book.acknowledge(viewer, alarm, version, now_us=self._wall_us())
-        return await self.recorder.record(change)
+        return await self.recorder.record(self.desk.act(viewer, order, now_us=self._wall_us()))
 
-    async def reset(self, viewer: Viewer, alarm: str, version: int) -> Alarm:
-        """A person takes a latched, acknowledged alarm off the list; as ``acknowledge``."""
-        change: Change = self.book.reset(viewer, alarm, version, now_us=self._wall_us())
-        return await self.recorder.record(change)
+    def seen(self, viewer: Viewer, alarms: Iterable[str]) -> None:
+        """A client reports that alarms are on an officer's screen.
+
+        Raises:
+            NotAllowed: The screen is no officer's.
+        """
+        self.recorder.submit(self.desk.seen(viewer, alarms, now_us=self._wall_us()), None)
+
+    def notified(self, alarm: str) -> None:
+        """The first message about an alarm was handed over; later ones change nothing."""
+        self.recorder.submit(self.book.notified(alarm, now_us=self._wall_us()), None)
 
     async def save(self) -> None:
         """Write a snapshot, unless nothing was read since the last one or the record lags behind.

@@ -25,6 +25,12 @@ class Action(StrEnum):
     READ = "read"
     ACKNOWLEDGE = "acknowledge"
     RESET = "reset"
+    HANDLE = "handle"
+    """Silence, comment, assign, take, verify, close and reopen an alarm; report that it was seen."""
+    SHELVE = "shelve"
+    """Let an alarm that is no fire be still for a while."""
+    DISABLE = "disable"
+    """Take a point out of service for maintenance, and back."""
     REGISTER = "register"
     """Accept a discovered point, import or change the registry."""
     READ_DEAD_LETTERS = "read_dead_letters"
@@ -42,6 +48,9 @@ _MAY: dict[Action, frozenset[Role]] = {
     Action.READ: frozenset({Role.VIEWER, Role.OFFICER, Role.ENGINEER, Role.ADMIN}),
     Action.ACKNOWLEDGE: frozenset({Role.OFFICER, Role.ENGINEER}),
     Action.RESET: frozenset({Role.OFFICER, Role.ENGINEER}),
+    Action.HANDLE: frozenset({Role.OFFICER, Role.ENGINEER}),
+    Action.SHELVE: frozenset({Role.OFFICER, Role.ENGINEER}),
+    Action.DISABLE: frozenset({Role.ENGINEER}),
     Action.REGISTER: frozenset({Role.ENGINEER, Role.ADMIN}),
     Action.READ_DEAD_LETTERS: frozenset({Role.ENGINEER, Role.ADMIN}),
     Action.REPLAY_DEAD_LETTERS: frozenset({Role.ENGINEER, Role.ADMIN}),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
-from alerting.alarms.lifecycle import Alarm
+from alerting.alarms.desk import Order
+from alerting.alarms.lifecycle import Alarm, Step
 from alerting.detect.rules import RuleSet
 from alerting.errors import AlarmRefused, RecordUnavailable, RulesRefused
 from alerting.rulebook.diff import kind_of
@@ -129,8 +131,8 @@ class Answers:
         self._core = core
         self._table: dict[str, tuple[Action, type[Any], Callable[[Viewer, Any], Awaitable[Any]]]] = {
             "alarms": (Action.READ, _Nothing, self._alarms),
-            "acknowledge": (Action.ACKNOWLEDGE, _Version, self._acknowledge),
-            "reset": (Action.RESET, _Version, self._reset),
+            "acknowledge": (Action.ACKNOWLEDGE, _Version, partial(self._act, Step.ACKNOWLEDGE)),
+            "reset": (Action.RESET, _Version, partial(self._act, Step.RESET)),
             "history": (Action.READ, _History, self._history),
             "points": (Action.READ, _Find, self._points),
             "status": (Action.READ, _Nothing, self._status),
@@ -182,11 +184,9 @@ class Answers:
             "alarms": [self._core.named(alarm) for alarm in watch.book.alarms(viewer)],
         }
 
-    async def _acknowledge(self, viewer: Viewer, args: _Version) -> Any:
-        return self._core.named(await self._core.watch.acknowledge(viewer, args.alarm, args.version))
-
-    async def _reset(self, viewer: Viewer, args: _Version) -> Any:
-        return self._core.named(await self._core.watch.reset(viewer, args.alarm, args.version))
+    async def _act(self, step: Step, viewer: Viewer, args: msgspec.Struct) -> Any:
+        order = Order(step=step, **msgspec.structs.asdict(args))
+        return self._core.named(await self._core.watch.act(viewer, order))
 
     async def _history(self, viewer: Viewer, args: _History) -> dict[str, Any]:
         point = self._core.registry.seen_point(viewer, args.point)

@@ -8,26 +8,58 @@ A zone is a subject of its own: what several devices say together is an alarm on
 shown at once, silent, and sounds as soon as it has stood for ``HOLD_S`` and is still active. Only one that
 its own later records restored within that second stays silent. Nothing else is ever silent, and nothing
 active is silent for longer: a wrong clock cannot mute an alarm, because age is no clock.
+
+**Inhibited alarms** (docs/adr/0027). What inhibits alarms of a point is its open alarm of class
+*disablement*: a person shelved a class or took the point out of service, or the device reports that it is
+disabled. When that returns, what is still active asks for attention again. A fire is never inhibited.
+
+What persons do is in ``desk.py``, which changes alarms through the methods of the part *for the desk*.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
-from alerting.alarms.lifecycle import LATCHING, TABLE, Alarm, State, Step, alarm_id
-from alerting.detect.device import ENDING, LOCAL, OWN, report
+from alerting.alarms.claim import (
+    TEST,
+    Claim,
+    Subject,
+    joined,
+    of_event,
+    of_point,
+    of_verdict,
+    of_zone,
+    withdrawn,
+    zone_of,
+)
+from alerting.alarms.lifecycle import (
+    DESK,
+    LATCHING,
+    TABLE,
+    UNACKNOWLEDGED,
+    Alarm,
+    Disablement,
+    Mark,
+    Moved,
+    State,
+    Step,
+    alarm_id,
+    inhibition,
+    successor_id,
+)
+from alerting.detect.device import ENDING, OWN, TEXT_MAX, report
 from alerting.detect.engine import ActiveRule
 from alerting.detect.rules import RuleSet, Threshold
-from alerting.detect.verdict import HOLD_S, LATE_US, Level, Reason, Verdict, VerdictKind, Zone
+from alerting.detect.verdict import HOLD_S, LATE_US, Level, Verdict, VerdictKind
 from alerting.detect.zones import POINTS_NAMED
-from alerting.errors import NotAllowed, StaleAlarm, UnknownAlarm
 from fengsui.batch import GatewayEvent
-from fengsui.model import SIMULATED_EVENT, AlarmClass, Point
-from fengsui.viewer import Action, Viewer
+from fengsui.model import SIMULATED_EVENT, AlarmClass, Point, What
+from fengsui.viewer import Viewer
 
 UNREGISTERED_PER_GATEWAY = 32
 """Alarms of unregistered points per gateway; further ones are folded into one of the gateway itself."""
@@ -35,13 +67,13 @@ UNREGISTERED_PER_GATEWAY = 32
 CLOSED_REMEMBERED = 10_000
 """Closed alarms whose ids are remembered, so that a replay cannot raise them again."""
 
-PLACES_NAMED = 3
-"""Places of points that the alarm of a zone names; its reasons tell more."""
+CLOSED_KEPT = 1_000
+"""Closed alarms that can still be looked at, commented, closed with a finding and reopened."""
 
-_TEST = "test:"
-_UNACKNOWLEDGED = frozenset(
-    {State.UNACKNOWLEDGED, State.RETURNED_UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED}
+UNMOVED = frozenset(
+    {"repeated", "eased", "sounded", "fresh", "seen", "notified", "commented", "silenced", "silenced_on_site"}
 )
+"""Changes that nobody needs to know of before deciding; an action on a version before them is good."""
 
 
 class Change(NamedTuple):
@@ -49,56 +81,17 @@ class Change(NamedTuple):
 
     alarm: Alarm
     what: str
-    """raised, repeated, escalated, eased, returned, sounded, stale, fresh, acknowledged, reset"""
+    """By machines: raised, repeated, escalated, eased, returned, sounded, stale, unknown, fresh, notified,
+    suppressed, resumed. On site: silenced_on_site, reset_on_site. By persons: acknowledged, reset, silenced,
+    commented, assigned, taken, verified, closed, reopened, shelved, out_of_service, resumed, seen."""
     actor: str
     """The person, or the rule and version, or the gateway."""
     origin: str
     """person, detect, gateway or server."""
     at_us: int
     """Server clock."""
-
-
-class Claim(NamedTuple):
-    """What a rule or a device says about one class at one subject."""
-
-    subject: Subject
-    cls: AlarmClass
-    source: str
-    rule: str
-    version: int
-    severity: int
-    at_us: int
-    value: float | None
-    limit: float | None
-    reset: float | None
-    received_at_us: int
-    age_us: int
-    test: bool
-    reasons: tuple[Reason, ...]
-    origin: str
-    level: Level | None = None
-    linkage: bool = False
-    points: tuple[str, ...] = ()
-
-    @property
-    def actor(self) -> str:
-        """Who says so: the rule with its version, or the gateway."""
-        return f"{self.rule}@{self.version}" if self.version else self.subject.gateway
-
-
-class Subject(NamedTuple):
-    """What an alarm is about: a registered point, an unregistered one, a gateway, or a zone."""
-
-    id: str
-    name: str
-    gateway: str
-    quantity: str = ""
-    uom: str = ""
-    unit: str = ""
-    building: str = ""
-    zone: str = ""
-    place: str = ""
-    folded: int = 0
+    reason: str = ""
+    """The person's own words."""
 
 
 class Book:
@@ -120,7 +113,10 @@ class Book:
         self._open: dict[tuple[str, AlarmClass], Alarm] = {}
         self._key: dict[str, tuple[str, AlarmClass]] = {}
         self._closed: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, Alarm] = OrderedDict()
         self._held: dict[str, float] = {}
+        self._disabled: dict[str, None] = {}
+        self._due_s: dict[tuple[str, str], float] = {}
         self._of_zones: dict[tuple[str, AlarmClass], None] = {}
         self._silent_points: set[str] = set()
         self._offline_gateways: set[str] = set()
@@ -143,14 +139,18 @@ class Book:
             units.add(point.unit)
             buildings.add(point.building)
 
-    def load(self, alarms: Iterable[Alarm], closed: Iterable[str]) -> None:
-        """Take over the open alarms and the newest closed ids from the record, oldest first."""
+    def load(self, alarms: Iterable[Alarm], closed: Iterable[str], gone: Iterable[Alarm] = ()) -> None:
+        """Take over from the record, each oldest first: open alarms, closed ids, the newest closed alarms."""
         for alarm_id_ in closed:
             self._remember(alarm_id_)
+        for alarm in gone:
+            self._keep(alarm)
         for alarm in alarms:
             self._put(alarm)
             if alarm.active and alarm.silent:
                 self._held[alarm.id] = float("-inf")  # its second is over: the process was away meanwhile
+            if alarm.disablements:
+                self._disabled[alarm.point] = None
             if self._offline in alarm.sources:
                 self._offline_gateways.add(alarm.gateway)
             elif not self._silences.isdisjoint(alarm.sources):
@@ -160,21 +160,27 @@ class Book:
         """The open alarms that ``viewer`` may see."""
         return [alarm for alarm in self._open.values() if viewer.sees(alarm.unit)]
 
+    def closed(self, viewer: Viewer, limit: int) -> list[Alarm]:
+        """The newest closed alarms that ``viewer`` may see, of those still kept; the newest first."""
+        seen = (alarm for alarm in reversed(self._gone.values()) if viewer.sees(alarm.unit))
+        return list(islice(seen, limit))
+
     def active_rules(self) -> list[ActiveRule]:
         """What stands active, for ``Engine.assume`` after a restart."""
         index = {point.id: point.index for point in self._points}
         return [
             ActiveRule(
-                source.removeprefix(_TEST),
+                source.removeprefix(TEST),
                 index.get(alarm.point, -1),
                 alarm.gateway,
-                source.startswith(_TEST),
-                _zone_of(alarm),
+                source.startswith(TEST),
+                zone_of(alarm),
                 alarm.cls,
                 alarm.raised_at_us,
             )
             for alarm in self._open.values()
             for source in alarm.sources
+            if not source.startswith(DESK)
         ]
 
     def apply(
@@ -207,88 +213,145 @@ class Book:
             changes += self._event(event, now_us, now_s, replay)
         for verdict in about_zones:  # the alarms of the points come first
             changes += self._verdict(verdict, now_us, now_s, replay)
-        return _without_repeats(changes)
+        return _without_repeats(self._inhibited(changes, now_us))
 
     def advance(self, *, now_us: int, now_s: float) -> list[Change]:
-        """Let late alarms sound that have stood for the hold and are still active."""
+        """What time brings: late alarms sound that are still active after the hold, disablements end."""
         due = [alarm_id_ for alarm_id_, at_s in self._held.items() if now_s >= at_s]
         changes: list[Change] = []
         for alarm_id_ in due:
             del self._held[alarm_id_]
             key = self._key.get(alarm_id_)
             if key is not None and self._open[key].active and self._open[key].silent:
-                changes.append(self._change(self._open[key], "sounded", "", "server", now_us, silent=False))
-        return changes
+                changes.append(self.change(self._open[key], "sounded", "", "server", now_us, silent=False))
+        changes += self._expired(now_us, now_s)
+        return self._inhibited(changes, now_us)
 
     def release(self, orphans: Iterable[ActiveRule], *, now_us: int) -> list[Change]:
         """Let go of what no rule holds any more, see ``Engine.orphans``; a fire still waits for its reset."""
-        ids = {(item.point, item.gateway, f"{_TEST if item.test else ''}{item.rule}") for item in orphans}
+        ids = {(item.point, item.gateway, f"{TEST if item.test else ''}{item.rule}") for item in orphans}
         index = {point.id: point.index for point in self._points}
         return [
             change
             for alarm in list(self._open.values())
             for source in alarm.sources
             if (index.get(alarm.point, -1), alarm.gateway, source) in ids
-            for change in self._clear(_withdrawn(alarm, source, now_us), now_us, replay=False)
+            for change in self._clear(withdrawn(alarm, source, now_us), now_us, replay=False)
         ]
-
-    def acknowledge(self, viewer: Viewer, alarm_id_: str, version: int, *, now_us: int) -> Change:
-        """A person has seen the alarm at ``version``.
-
-        Raises:
-            UnknownAlarm, NotAllowed, StaleAlarm: see there; nothing has changed.
-        """
-        alarm, after = self._step_of_person(viewer, Action.ACKNOWLEDGE, Step.ACKNOWLEDGE, alarm_id_, version)
-        return self._change(
-            alarm, "acknowledged", viewer.person, "person", now_us,
-            state=after, silent=False, acknowledged_at_us=now_us, acknowledged_by=viewer.person,
-        )  # fmt: skip
-
-    def reset(self, viewer: Viewer, alarm_id_: str, version: int, *, now_us: int) -> Change:
-        """A person takes a latched, acknowledged alarm off the list.
-
-        Raises:
-            UnknownAlarm, NotAllowed, StaleAlarm: see there; nothing has changed.
-        """
-        alarm, after = self._step_of_person(viewer, Action.RESET, Step.RESET, alarm_id_, version)
-        return self._change(alarm, "reset", viewer.person, "person", now_us, state=after)
 
     def recorded(self, alarm: Alarm) -> None:
         """The record has taken this version of the alarm: note its number, unless it has moved on since."""
-        key = self._key.get(alarm.id)
-        if key is not None and self._open[key].version == alarm.version:
-            self._open[key] = alarm
+        known = self.find(alarm.id)
+        if known is None or known.version != alarm.version:
+            return
+        if alarm.state is State.CLOSED:
+            self._gone[alarm.id] = alarm
+        else:
+            self._open[self._key[alarm.id]] = alarm
 
-    def _step_of_person(
-        self, viewer: Viewer, action: Action, step: Step, alarm_id_: str, version: int
-    ) -> tuple[Alarm, State]:
+    def notified(self, alarm_id_: str, *, now_us: int) -> list[Change]:
+        """The first message about an alarm was handed over; nothing the second time."""
+        alarm = self.find(alarm_id_)
+        if alarm is None or alarm.notified_at_us is not None:
+            return []
+        return [self.change(alarm, "notified", "", "server", now_us, notified_at_us=now_us)]
+
+    # for the desk
+
+    def find(self, alarm_id_: str) -> Alarm | None:
+        """An open alarm, or one of the newest closed ones."""
         key = self._key.get(alarm_id_)
-        if key is None or not viewer.sees(self._open[key].unit):
-            raise UnknownAlarm(f"no open alarm {alarm_id_[:64]}")
-        if not viewer.may(action):
-            raise NotAllowed(f"{viewer.person} may not {action} alarms")
-        alarm = self._open[key]
-        after = TABLE.get((alarm.state, step))
-        if alarm.version != version or after is None:
-            raise StaleAlarm(f"the alarm is {alarm.state}, version {alarm.version}; look again")
-        return alarm, after
+        return self._open[key] if key is not None else self._gone.get(alarm_id_)
+
+    def disabling(self, point: str) -> Alarm | None:
+        """What inhibits alarms of a point: its open alarm of class disablement."""
+        return self._open.get((point, AlarmClass.DISABLEMENT))
+
+    def change(
+        self, alarm: Alarm, what: str, actor: str, origin: str, now_us: int, **fields: object
+    ) -> Change:
+        """The next version of an alarm; ``fields`` are what differs."""
+        version = alarm.version + 1
+        moved = alarm.moved if what in UNMOVED else Moved(version, what, actor, now_us)
+        changed: Alarm = msgspec.structs.replace(
+            alarm, version=version, number=None, recorded_at_us=None, moved=moved, **fields
+        )
+        if changed.state is State.CLOSED:
+            self._drop(changed)
+        else:
+            self._open[changed.point, changed.cls] = changed
+        return Change(changed, what, actor, origin, now_us)
+
+    def enter(self, claim: Claim, word: Disablement, now_us: int) -> list[Change]:
+        """Take a person's disablement, and let it inhibit; one that is new here is acknowledged with it."""
+        (change,) = self._raise(claim, now_us, 0.0, replay=False)
+        alarm = change.alarm
+        known = () if change.what == "raised" else alarm.disablements
+        fields: dict[str, object] = {"disablements": (*known, word)}
+        if change.what == "raised":
+            fields |= {
+                "state": TABLE[alarm.state, Step.ACKNOWLEDGE], "acknowledged_at_us": now_us,
+                "acknowledged_by": word.mark.by,
+            }  # fmt: skip
+        alarm = msgspec.structs.replace(alarm, **fields)
+        self._open[alarm.point, alarm.cls] = alarm
+        self._disabled[alarm.point] = None
+        return self._inhibited([change._replace(alarm=alarm, reason=word.mark.text)], now_us)
+
+    def lift(
+        self, alarm: Alarm, sources: Iterable[str], actor: str, origin: str, now_us: int
+    ) -> list[Change]:
+        """End persons' disablements that hold ``alarm``; what they inhibited asks for attention again."""
+        gone = frozenset(sources)
+        left = tuple(source for source in alarm.sources if source not in gone)
+        fields: dict[str, object] = {
+            "sources": left,
+            "disablements": tuple(one for one in alarm.disablements if one.source not in gone),
+        }
+        for source in gone:
+            self._due_s.pop((alarm.point, source), None)
+        if not fields["disablements"]:
+            self._disabled.pop(alarm.point, None)
+        if not left:
+            fields |= {"state": TABLE[alarm.state, Step.RETURN], "active": False, "cleared_at_us": now_us}
+        what = "eased" if left else "returned"
+        return self._inhibited([self.change(alarm, what, actor, origin, now_us, **fields)], now_us)
+
+    def again(self, alarm: Alarm, now_us: int) -> Change:
+        """The next occurrence of a closed alarm whose sources still hold; nothing has been done about it."""
+        return self._opened(
+            Alarm(
+                id=successor_id(alarm.id), after=alarm.id, point=alarm.point,
+                name=alarm.name, gateway=alarm.gateway, quantity=alarm.quantity, uom=alarm.uom, cls=alarm.cls,
+                severity=alarm.severity, state=State.UNACKNOWLEDGED, active=True, stale=alarm.stale,
+                test=alarm.test, measured_at_us=alarm.raised_at_us, raised_at_us=alarm.raised_at_us,
+                age_us_at_receipt=alarm.age_us_at_receipt, received_at_us=alarm.received_at_us,
+                detected_at_us=now_us, rule=alarm.rule, rule_version=alarm.rule_version, value=alarm.value,
+                limit=alarm.limit, reset=alarm.reset, reasons=alarm.reasons, sources=alarm.sources,
+                unit=alarm.unit, building=alarm.building, zone=alarm.zone, place=alarm.place,
+                folded=alarm.folded, level=alarm.level, linkage=alarm.linkage, points=alarm.points,
+                disablements=alarm.disablements,
+            ),
+            "", "server", now_us,
+        )  # fmt: skip
+
+    # what is said
 
     def _verdict(self, verdict: Verdict, now_us: int, now_s: float, replay: bool) -> list[Change]:
         points = [self._points[index] for index in verdict.points]
         if verdict.zone is not None:
-            subject = _of_zone(verdict.zone, points)
+            subject = of_zone(verdict.zone, points)
         elif verdict.point >= 0:
-            subject = _of_point(self._points[verdict.point])
+            subject = of_point(self._points[verdict.point])
         else:
             subject = self._of_gateway(verdict.gateway, verdict.folded)
-        claim = Claim(
-            subject, verdict.cls, f"{_TEST if verdict.test else ''}{verdict.rule}", verdict.rule,
-            verdict.version, verdict.severity, verdict.at_us, verdict.value, verdict.limit, verdict.reset,
-            verdict.received_at_us, verdict.age_us, verdict.test, verdict.reasons, "detect",
-            verdict.level, verdict.linkage, tuple(point.id for point in points),
-        )  # fmt: skip
+        claim = of_verdict(verdict, subject, points)
         if verdict.kind is VerdictKind.PAST:
             return self._past(claim, now_us, now_s)
+        if verdict.missing:
+            silent = self._silent_points if verdict.point >= 0 else self._offline_gateways
+            who = subject.id if verdict.point >= 0 else subject.gateway
+            (silent.add if verdict.kind is VerdictKind.RAISE else silent.discard)(who)
         if verdict.kind is VerdictKind.RAISE:
             changes = self._raise(claim, now_us, now_s, replay)
         else:
@@ -299,39 +362,49 @@ class Book:
 
     def _event(self, entry: GatewayEvent, now_us: int, now_s: float, replay: bool) -> list[Change]:
         event = entry.event
-        mark = _TEST if event.code == SIMULATED_EVENT else ""
+        mark = TEST if event.code == SIMULATED_EVENT else ""
         if event.what in ENDING:
             subject = self._of_event(entry)
-            return [
+            changes = [
                 change
                 for cls in AlarmClass
                 if cls in ENDING[event.what] and (subject.id, cls) in self._open
                 for source in self._open[subject.id, cls].sources
                 if source.startswith((mark + OWN[0], mark + OWN[1]))
-                for change in self._clear(self._claim_of(entry, subject, cls, source, 0, ()), now_us, replay)
+                for change in self._clear(of_event(entry, subject, cls, source), now_us, replay)
             ]
+            return changes + self._done_on_site(entry, subject, now_us, replay)
+        if event.what is What.SILENCE:
+            return self._done_on_site(entry, self._of_event(entry), now_us, replay)
         told = report(event, self._rules)
         if told is None:
             return []
         cls, said, severity, reason = told
-        source = mark + said
         if entry.point is None and cls is not AlarmClass.FIRE:
             return []  # an unregistered point's lesser events are in the dead letter, and it is on the list
-        subject = self._of_event(entry)
-        claim = self._claim_of(entry, subject, cls, source, severity, (reason,))
+        claim = of_event(entry, self._of_event(entry), cls, mark + said, severity, (reason,))
         return self._raise(claim, now_us, now_s, replay)
 
-    def _claim_of(
-        self, entry: GatewayEvent, subject: Subject, cls: AlarmClass, source: str, severity: int,
-        reasons: tuple[Reason, ...],
-    ) -> Claim:  # fmt: skip
+    def _done_on_site(self, entry: GatewayEvent, subject: Subject, now_us: int, replay: bool) -> list[Change]:
+        """Somebody silenced or reset the device: a mark on what stands there, once; the desk's own stay."""
         event = entry.event
-        rule = source.removeprefix(_TEST).removeprefix(LOCAL)
-        return Claim(
-            subject, cls, source, rule, event.version or 0, severity, event.at,
-            event.value, event.limit, None, entry.received_at_us, entry.age_ms * 1000,
-            event.code == SIMULATED_EVENT, reasons, "gateway",
-        )  # fmt: skip
+        field = {What.SILENCE: "silenced_on_site", What.RESET: "reset_on_site"}.get(event.what)
+        mark = Mark(event.at, entry.gateway, (event.text or "")[:TEXT_MAX])
+        changes: list[Change] = []
+        for cls in AlarmClass if field is not None else ():
+            alarm = self._open.get((subject.id, cls))
+            if field is None or alarm is None or cls is AlarmClass.DISABLEMENT:
+                continue
+            known: Mark | None = getattr(alarm, field)
+            newest_us = max(alarm.raised_at_us, known.at_us if known is not None else 0)
+            if known == mark or (replay and mark.at_us <= newest_us):
+                continue
+            if event.code == SIMULATED_EVENT and not alarm.test:
+                continue
+            fields: dict[str, object] = {field: mark}
+            done = self.change(alarm, field, entry.gateway, "gateway", now_us, **fields)
+            changes.append(done._replace(reason=mark.text))
+        return changes
 
     def _raise(self, claim: Claim, now_us: int, now_s: float, replay: bool) -> list[Change]:
         late = claim.age_us > self._late_us
@@ -351,9 +424,9 @@ class Book:
         )
         step = Step.ESCALATE if alarm.active and worse else Step.RAISE
         # A late raise of something that does not sound now waits like a new one; any other sounds at once.
-        quiet = alarm.silent or alarm.state not in _UNACKNOWLEDGED
+        quiet = alarm.silent or alarm.state not in UNACKNOWLEDGED
         state = TABLE[alarm.state, step]
-        silent = late and quiet and state in _UNACKNOWLEDGED
+        silent = late and quiet and state in UNACKNOWLEDGED
         if silent and alarm.id not in self._held:
             self._held[alarm.id] = now_s + self._hold_s
         what = "escalated" if step is Step.ESCALATE else "repeated" if alarm.active else "raised"
@@ -361,11 +434,11 @@ class Book:
         known = alarm.points if alarm.active else ()
         changed: dict[str, object] = {
             "state": state, "active": True, "silent": silent, "late": alarm.late or late,
-            "stale": alarm.stale and alarm.active, "test": alarm.test and claim.test,
+            "stale": alarm.stale and alarm.active, "unknown": False, "test": alarm.test and claim.test,
             "count": alarm.count + 1, "raised_at_us": max(claim.at_us, alarm.raised_at_us),
             "severity": max(alarm.severity, claim.severity), "cleared_at_us": None,
             "sources": alarm.sources if held else (*alarm.sources, claim.source),
-            "reasons": _joined(alarm.reasons, claim.reasons),
+            "reasons": joined(alarm.reasons, claim.reasons),
             "linkage": alarm.linkage or claim.linkage,
             "points": tuple(dict.fromkeys((*known, *claim.points)))[:POINTS_NAMED],
         }  # fmt: skip
@@ -374,8 +447,11 @@ class Book:
                 "rule": claim.rule, "rule_version": claim.version, "value": claim.value,
                 "limit": claim.limit, "reset": claim.reset,
                 "level": Level.CONFIRMED if alarm.level is Level.CONFIRMED else claim.level,
+                "silenced": None,
             }  # fmt: skip
-        return [self._change(alarm, what, claim.actor, claim.origin, now_us, **changed)]
+        if not alarm.active:
+            changed |= {"reset_on_site": None, "verified": None, "finding": None, "closed": None}
+        return [self.change(alarm, what, claim.actor, claim.origin, now_us, **changed)]
 
     def _open_new(self, claim: Claim, late: bool, now_us: int, now_s: float) -> list[Change]:
         subject = claim.subject
@@ -395,8 +471,16 @@ class Book:
         )  # fmt: skip
         if late:
             self._held[alarm.id] = now_s + self._hold_s
+        return [self._opened(alarm, claim.actor, claim.origin, now_us)]
+
+    def _opened(self, alarm: Alarm, actor: str, origin: str, now_us: int) -> Change:
+        alarm = msgspec.structs.replace(
+            alarm,
+            inhibited=inhibition(self.disabling(alarm.point), alarm.cls),
+            moved=Moved(1, "raised", actor, now_us),
+        )
         self._put(alarm)
-        return [Change(alarm, "raised", claim.actor, claim.origin, now_us)]
+        return Change(alarm, "raised", actor, origin, now_us)
 
     def _clear(self, claim: Claim, now_us: int, replay: bool) -> list[Change]:
         alarm = self._open.get((claim.subject.id, claim.cls))
@@ -407,19 +491,19 @@ class Book:
         sources = tuple(source for source in alarm.sources if source != claim.source)
         if sources:
             left = self._downgraded(alarm, sources, claim.value)
-            return [self._change(alarm, "eased", claim.actor, claim.origin, now_us, sources=sources, **left)]
+            return [self.change(alarm, "eased", claim.actor, claim.origin, now_us, sources=sources, **left)]
         step = Step.LATCH if alarm.cls in LATCHING else Step.RETURN
         return [
-            self._change(
+            self.change(
                 alarm, "returned", claim.actor, claim.origin, now_us,
-                state=TABLE[alarm.state, step], active=False, stale=False, sources=(),
-                cleared_at_us=claim.at_us,
+                state=TABLE[alarm.state, step], active=False, stale=False,
+                unknown=self._has_no_data(alarm), sources=(), cleared_at_us=claim.at_us,
             )
         ]  # fmt: skip
 
     def _downgraded(self, alarm: Alarm, sources: tuple[str, ...], value: float | None) -> dict[str, object]:
         """What the worst of the rules left says; of a fire, or where another source is left, nothing new."""
-        left = [self._rules.get(source.removeprefix(_TEST)) for source in sources]
+        left = [self._rules.get(source.removeprefix(TEST)) for source in sources]
         known = [rule for rule in left if rule is not None]
         worst = max(known, key=lambda rule: rule.severity, default=None)
         if worst is None or len(known) < len(left) or alarm.cls in LATCHING:
@@ -443,12 +527,7 @@ class Book:
         ]
 
     def _missing(self, verdict: Verdict, subject: Subject, now_us: int) -> list[Change]:
-        """Data stopped or came back: what is active there becomes stale, or is known again."""
-        gone = verdict.kind is VerdictKind.RAISE
-        if verdict.point >= 0:
-            (self._silent_points.add if gone else self._silent_points.discard)(subject.id)
-        else:
-            (self._offline_gateways.add if gone else self._offline_gateways.discard)(subject.gateway)
+        """Data stopped or came back: what is there becomes stale or unknown, or is known again."""
         concerned = (
             [self._open.get((subject.id, cls)) for cls in AlarmClass]
             if verdict.point >= 0
@@ -457,15 +536,19 @@ class Book:
         concerned += [self._open[key] for key in self._of_zones]
         changes: list[Change] = []
         for alarm in concerned:
-            if alarm is None or not alarm.active or verdict.rule in alarm.sources:
+            if alarm is None or verdict.rule in alarm.sources or alarm.disablements:
                 continue
-            stale = self._is_stale(alarm)
-            if stale != alarm.stale:
-                what = "stale" if stale else "fresh"
-                changes.append(self._change(alarm, what, "", "server", now_us, stale=stale))
+            no_data = self._has_no_data(alarm)
+            if no_data != (alarm.stale or alarm.unknown):
+                what = "fresh" if not no_data else "stale" if alarm.active else "unknown"
+                fields: dict[str, object] = {
+                    "stale": no_data and alarm.active,
+                    "unknown": no_data and not alarm.active,
+                }
+                changes.append(self.change(alarm, what, "", "server", now_us, **fields))
         return changes
 
-    def _is_stale(self, alarm: Alarm) -> bool:
+    def _has_no_data(self, alarm: Alarm) -> bool:
         """Whether data of its point is missing; of a zone's alarm, of one of the points that raised it."""
         if alarm.point in self._silent_points or alarm.gateway in self._offline_gateways:
             return True
@@ -474,33 +557,61 @@ class Book:
             for point in alarm.points
         )
 
-    def _change(
-        self, alarm: Alarm, what: str, actor: str, origin: str, now_us: int, **fields: object
-    ) -> Change:
-        changed: Alarm = msgspec.structs.replace(
-            alarm, version=alarm.version + 1, number=None, recorded_at_us=None, **fields
-        )
-        if changed.state is State.CLOSED:
-            self._drop(changed)
-        else:
-            self._open[changed.point, changed.cls] = changed
-        return Change(changed, what, actor, origin, now_us)
+    def _expired(self, now_us: int, now_s: float) -> list[Change]:
+        """End disablements whose time is over; once they are known here, the monotonic clock counts."""
+        changes: list[Change] = []
+        for point in list(self._disabled):
+            alarm = self.disabling(point)
+            words = alarm.disablements if alarm is not None else ()
+            over = [
+                word.source
+                for word in words
+                if now_s
+                >= self._due_s.setdefault((point, word.source), now_s + (word.until_us - now_us) / 1e6)
+            ]
+            if alarm is not None and over:
+                changes += self.lift(alarm, over, "", "server", now_us)
+        return changes
+
+    def _inhibited(self, changes: list[Change], now_us: int) -> list[Change]:
+        """The changes, and those of alarms at the same points that are inhibited by them, or no longer."""
+        more: list[Change] = []
+        disabling = {c.alarm.point: c for c in changes if c.alarm.cls is AlarmClass.DISABLEMENT}
+        for point, because in disabling.items():
+            for cls in AlarmClass:
+                alarm = self._open.get((point, cls))
+                if alarm is None or (why := inhibition(self.disabling(point), cls)) is alarm.inhibited:
+                    continue
+                fields: dict[str, object] = {"inhibited": why}
+                if why is None and alarm.active:
+                    state = TABLE[alarm.state, Step.ESCALATE]
+                    fields |= {"state": state, "silent": False, "silenced": None}
+                actor, origin = because.actor, because.origin
+                change = self.change(alarm, why or "resumed", actor, origin, now_us, **fields)
+                more.append(change._replace(reason=because.reason))
+        return changes + more
 
     def _put(self, alarm: Alarm) -> None:
         self._open[alarm.point, alarm.cls] = alarm
         self._key[alarm.id] = (alarm.point, alarm.cls)
-        if _zone_of(alarm) is not None:
+        if zone_of(alarm) is not None:
             self._of_zones[alarm.point, alarm.cls] = None
         elif alarm.point == f"{alarm.gateway}/{alarm.name}" and alarm.name:
             self._unregistered.setdefault(alarm.gateway, set()).add(alarm.point)
 
     def _drop(self, alarm: Alarm) -> None:
-        del self._open[alarm.point, alarm.cls]
-        self._of_zones.pop((alarm.point, alarm.cls), None)
-        del self._key[alarm.id]
-        self._held.pop(alarm.id, None)
-        self._unregistered.get(alarm.gateway, set()).discard(alarm.point)
-        self._remember(alarm.id)
+        if self._key.pop(alarm.id, None) is not None:
+            del self._open[alarm.point, alarm.cls]
+            self._of_zones.pop((alarm.point, alarm.cls), None)
+            self._held.pop(alarm.id, None)
+            self._unregistered.get(alarm.gateway, set()).discard(alarm.point)
+            self._remember(alarm.id)
+        self._keep(alarm)
+
+    def _keep(self, alarm: Alarm) -> None:
+        self._gone[alarm.id] = alarm
+        if len(self._gone) > CLOSED_KEPT:
+            self._gone.popitem(last=False)
 
     def _remember(self, alarm_id_: str) -> None:
         self._closed[alarm_id_] = None
@@ -509,7 +620,7 @@ class Book:
 
     def _of_event(self, entry: GatewayEvent) -> Subject:
         if entry.point is not None:
-            return _of_point(entry.point)
+            return of_point(entry.point)
         point_id = f"{entry.gateway}/{entry.event.point}"
         known = self._unregistered.get(entry.gateway, set())
         gateway = self._of_gateway(entry.gateway, 0)
@@ -526,47 +637,6 @@ class Book:
             building=min(buildings) if len(buildings) == 1 else "",
             folded=folded,
         )  # fmt: skip
-
-
-def _of_point(point: Point) -> Subject:
-    return Subject(
-        point.id, point.name, point.gateway, point.quantity, point.uom, point.unit, point.building,
-        point.zone, point.place,
-    )  # fmt: skip
-
-
-def _of_zone(zone: Zone, points: Sequence[Point]) -> Subject:
-    """A zone as subject; its place is where the points are that raised it."""
-    places = list(dict.fromkeys(point.place for point in points if point.place))
-    return Subject(
-        f"/{zone.unit}/{zone.building}/{zone.name}", zone.name, "",
-        unit=zone.unit, building=zone.building, zone=zone.name, place="; ".join(places[:PLACES_NAMED]),
-    )  # fmt: skip
-
-
-def _zone_of(alarm: Alarm) -> Zone | None:
-    """The zone that an alarm is about."""
-    return Zone(alarm.unit, alarm.building, alarm.zone) if alarm.point.startswith("/") else None
-
-
-def _withdrawn(alarm: Alarm, source: str, now_us: int) -> Claim:
-    """What is said of an alarm in place of a rule that cannot speak any more."""
-    rule = source.removeprefix(_TEST)
-    return Claim(
-        Subject(alarm.point, alarm.name, alarm.gateway), alarm.cls, source, rule,
-        alarm.rule_version if alarm.rule == rule else 0, alarm.severity, now_us, None, None, None, now_us, 0,
-        alarm.test, (), "server",
-    )  # fmt: skip
-
-
-def _joined(reasons: tuple[Reason, ...], more: tuple[Reason, ...]) -> tuple[Reason, ...]:
-    """Reasons with the newest one of each key, in the order the keys came first.
-
-    The parts of a reason (``key#1``, ...) go when it is said anew.
-    """
-    anew = {reason.key for reason in more}
-    kept = (reason for reason in reasons if "#" not in reason.key or reason.key.split("#")[0] not in anew)
-    return tuple({reason.key: reason for reason in (*kept, *more)}.values())
 
 
 def _without_repeats(changes: list[Change]) -> list[Change]:

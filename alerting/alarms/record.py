@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ from sqlalchemy import (
 )  # fmt: skip
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting.alarms.book import CLOSED_REMEMBERED, Change
+from alerting.alarms.book import CLOSED_KEPT, CLOSED_REMEMBERED, Change
 from alerting.alarms.lifecycle import Alarm, State
 from alerting.detect.snapshot import Cursor
 from alerting.errors import RecordUnavailable
@@ -91,6 +91,9 @@ RETRY_S = (0.5, 5.0)
 
 _GENESIS = "0" * 64
 
+Within = Callable[[Connection, Sequence[Change]], None]
+"""What somebody else writes in the transaction that records these changes."""
+
 log = structlog.get_logger()
 
 
@@ -109,6 +112,8 @@ class Loaded(NamedTuple):
     """Open ones, oldest first."""
     closed: list[str]
     """Ids of the newest closed ones, oldest first."""
+    gone: list[Alarm]
+    """The newest closed ones, oldest first."""
     cursor: Cursor | None
     number: int
     """Last number given, 0 before the first."""
@@ -131,6 +136,10 @@ class Recorder:
             return at once.
         wall_us: The server's wall clock, for ``recorded_at_us``.
         recorded: Told about each alarm version with its number, before ``publish``.
+        within: Called inside the transaction that records a batch, after its rows, with the changes
+            as recorded (their alarms numbered): what must be true exactly when they are is written by it.
+            It runs in the database's thread; what it raises takes the whole batch back, and a database error
+            is tried again.
         deadline_s: See ``DEADLINE_S``.
         retry_s: First and longest pause after the database refused.
     """
@@ -142,10 +151,12 @@ class Recorder:
         *,
         wall_us: Callable[[], int],
         recorded: Callable[[Alarm], None],
+        within: Within | None = None,
         deadline_s: float = DEADLINE_S,
         retry_s: tuple[float, float] = RETRY_S,
     ) -> None:
         self._engine = engine
+        self._within = within
         self._publish = publish
         self._wall_us = wall_us
         self._recorded = recorded
@@ -190,24 +201,26 @@ class Recorder:
         """
         if cursor is not None:
             self._cursor = cursor
-        if not changes:
-            return
+        if changes:
+            self._take(changes)
+
+    def _take(self, changes: Sequence[Change]) -> list[_Pending]:
         loop = asyncio.get_running_loop()
-        for change in changes:
-            pending = _Pending(change)
-            self._pending.append(pending)
+        taken = [_Pending(change) for change in changes]
+        self._pending += taken
+        for pending in taken:
             if self.fault:
                 self._show(pending)
             else:
                 pending.timer = loop.call_later(self._deadline_s, self._show, pending)
-        self._bound()
+        self._bound({change.alarm.id for change in changes})
         self._settled.clear()
         self._waiting.set()
+        return taken
 
-    async def record(self, change: Change) -> Alarm:
-        """Take one change and wait for it, at most the deadline; the alarm, with its number if recorded."""
-        self.submit([change], None)
-        pending = self._pending[-1]
+    async def record(self, changes: Sequence[Change]) -> Alarm:
+        """Take changes and wait for the first, at most the deadline; its alarm, numbered if recorded."""
+        pending = self._take(changes)[0]
         try:
             async with asyncio.timeout(self._deadline_s):
                 await pending.done.wait()
@@ -235,7 +248,12 @@ class Recorder:
                 continue
             try:
                 alarms = await asyncio.to_thread(
-                    _write, self._engine, [item.change for item in taken], self._cursor, self._wall_us()
+                    _write,
+                    self._engine,
+                    [item.change for item in taken],
+                    self._cursor,
+                    self._wall_us(),
+                    self._within,
                 )
             except (SQLAlchemyError, OSError) as error:
                 self._refused(_text(error))
@@ -279,19 +297,20 @@ class Recorder:
         item.shown = True
         self._publish(Entry(item.change.alarm, item.change.what, recorded=False))
 
-    def _bound(self) -> None:
+    def _bound(self, alarms: Iterable[str]) -> None:
         """Keep at most ``PENDING_PER_ALARM`` changes of one alarm while the database is down.
 
-        The first and the newest ones stay; the record then shows a hole in the versions of that alarm.
+        The first and the newest ones stay, and what persons did; the record then has a hole in the versions.
         """
         if not self.fault:
             return
-        newest = self._pending[-1].change.alarm.id
-        same = [item for item in self._pending if item.change.alarm.id == newest]
-        if len(same) > PENDING_PER_ALARM:
-            self._pending.remove(same[1])
-            same[1].done.set()
-            self.merged += 1
+        for alarm in alarms:
+            same = [item for item in self._pending if item.change.alarm.id == alarm]
+            chatter = [item for item in same[1:-1] if item.change.origin != "person"]
+            for item in chatter[: max(0, len(same) - PENDING_PER_ALARM)]:
+                self._pending.remove(item)
+                item.done.set()
+                self.merged += 1
 
 
 def _load(engine: Engine) -> Loaded:
@@ -306,13 +325,22 @@ def _load(engine: Engine) -> Loaded:
             .order_by(alarm_table.c.number.desc())
             .limit(CLOSED_REMEMBERED)
         ).scalars()
+        bodies = connection.execute(
+            select(alarm_table.c.body)
+            .where(~alarm_table.c.open)
+            .order_by(alarm_table.c.number.desc())
+            .limit(CLOSED_KEPT)
+        ).scalars()
+        gone = [msgspec.json.decode(body, type=Alarm) for body in bodies][::-1]
         row = connection.execute(select(cursor_table)).first()
         number = connection.execute(select(func.max(record_table.c.number))).scalar() or 0
         cursor = None if row is None else Cursor(row.journal, row.alarm, row.telemetry)
-        return Loaded(alarms, list(closed)[::-1], cursor, number)
+        return Loaded(alarms, list(closed)[::-1], gone, cursor, number)
 
 
-def _write(engine: Engine, changes: Sequence[Change], cursor: Cursor | None, now_us: int) -> list[Alarm]:
+def _write(
+    engine: Engine, changes: Sequence[Change], cursor: Cursor | None, now_us: int, within: Within | None
+) -> list[Alarm]:
     """Record what is not recorded yet, and the cursor, in one transaction; the alarms with their numbers."""
     with writing(engine) as connection:
         last = connection.execute(
@@ -322,6 +350,7 @@ def _write(engine: Engine, changes: Sequence[Change], cursor: Cursor | None, now
         ).first()
         number, chain = (last.number, last.chain) if last is not None else (0, _GENESIS)
         alarms: list[Alarm] = []
+        written: list[Change] = []
         for change in changes:
             known = _recorded_already(connection, change.alarm)
             if known is not None:  # a commit whose answer was lost
@@ -339,6 +368,9 @@ def _write(engine: Engine, changes: Sequence[Change], cursor: Cursor | None, now
             connection.execute(insert(record_table).values(**row, chain=chain))
             _put_alarm(connection, alarm, body)
             alarms.append(alarm)
+            written.append(change._replace(alarm=alarm))
+        if within is not None and written:
+            within(connection, written)
         if cursor is not None:
             connection.execute(delete(cursor_table))
             connection.execute(insert(cursor_table).values(**cursor._asdict()))

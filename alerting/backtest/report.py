@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
+from alerting.finding import Finding
 from fengsui.model import AlarmClass
 
 
@@ -98,23 +97,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """Alarms of both that begin at the same moment."""
 
 
-class Label(StrEnum):
-    """What a person found an interval to be."""
-
-    REAL = "real"
-    TEST = "test"
-    COOKING = "cooking"
-    STEAM = "steam"
-    DUST = "dust"
-    SMOKING = "smoking"
-    WELDING = "welding"
-    FAULT = "fault"
-    UNKNOWN = "unknown"
-
-    @property
-    def is_nuisance(self) -> bool:
-        """Whether a fire alarm in it is a false one."""
-        return self not in (Label.REAL, Label.UNKNOWN)
+Label = Finding
+"""What a person found an interval to be."""
 
 
 class FirstFire(msgspec.Struct, frozen=True, kw_only=True):

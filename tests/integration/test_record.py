@@ -8,15 +8,17 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Connection, Engine, event, select, text
+from sqlalchemy.exc import OperationalError
 
 from alerting.alarms.book import Book, Change
-from alerting.alarms.lifecycle import Alarm, State
+from alerting.alarms.desk import Desk
+from alerting.alarms.lifecycle import Alarm, State, Step
 from alerting.alarms.record import PENDING_PER_ALARM, Entry, Recorder, first_broken, record_table
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor
@@ -27,6 +29,7 @@ from fengsui.model import AlarmClass, Event, What
 from fengsui.viewer import Role, Viewer
 from server.migrations import upgrade
 from tests.databases import Database, family, in_cluster, in_folder, own_cluster
+from tests.ordering import order
 from tests.servers import Process
 from tests.unit.detection import T0_US, point
 from tests.waiting import until
@@ -44,6 +47,7 @@ class Scene:
         self.database = database
         self.engine = connect(database.url, busy_timeout_ms=100)
         self.book = Book([point(i) for i in range(FIRES)], RuleSet())
+        self.desk = Desk(self.book)
         self.published: list[tuple[float, Entry]] = []
         self.recorder = Recorder(
             self.engine,
@@ -255,6 +259,41 @@ async def test_a_commit_whose_answer_was_lost_is_not_recorded_twice(scene: Scene
     assert [e.alarm.number for e in scene.shown(recorded=True)] == [1, 1]
 
 
+async def test_what_is_written_within_is_recorded_or_taken_back_with_the_changes(scene: Scene) -> None:
+    """The hook sees numbered changes inside their transaction: both are kept, or neither, and each once."""
+    with writing(scene.engine) as connection:
+        connection.execute(text("CREATE TABLE step (number BIGINT, what TEXT)"))
+    fails = {"left": 1}
+    calls: list[list[int | None]] = []
+
+    def within(connection: Connection, changes: Sequence[Change]) -> None:
+        calls.append([change.alarm.number for change in changes])
+        for change in changes:
+            values = {"number": change.alarm.number, "what": change.what}
+            connection.execute(text("INSERT INTO step VALUES (:number, :what)"), values)
+        if fails["left"]:
+            fails["left"] -= 1
+            raise OperationalError("COMMIT", {}, OSError("the disk went away"))
+
+    recorder = Recorder(
+        scene.engine, lambda _: None, wall_us=lambda: T0_US, recorded=lambda _: None, within=within,
+        retry_s=(0.02, 0.1),
+    )  # fmt: skip
+    changes = [*scene.event(0), *scene.event(1)]
+    recorder.submit(changes, None)
+    async with running(recorder):
+        await until(lambda: recorder.fault, 5.0, "the first attempt failed")
+        assert scene.rows() == []
+        assert await recorder.flush(5.0)
+        recorder.submit(changes, None)
+        assert await recorder.flush(5.0)
+    assert calls == [[1, 2], [1, 2]]
+    with scene.engine.connect() as connection:
+        steps = [tuple(row) for row in connection.execute(text("SELECT number, what FROM step"))]
+    assert steps == [(1, "raised"), (2, "raised")]
+    assert [number for number, _, _ in scene.rows()] == [1, 2]
+
+
 async def test_book_and_cursor_come_back(scene: Scene) -> None:
     """What was recorded is what the next process starts from; closed alarms only by id."""
     scene.fires(count=3)
@@ -262,11 +301,12 @@ async def test_book_and_cursor_come_back(scene: Scene) -> None:
     assert await scene.recorder.flush(5.0)
     fault = next(a for a in scene.book.alarms(OFFICER) if a.cls is AlarmClass.FAULT)
     scene.recorder.submit(scene.event(3, What.RESTORED), None)
-    closed = scene.book.acknowledge(OFFICER, fault.id, fault.version + 1, now_us=T0_US)
-    alarm = await scene.recorder.record(closed)
+    seen = order(Step.ACKNOWLEDGE, fault, version=fault.version + 1)
+    alarm = await scene.recorder.record(scene.desk.act(OFFICER, seen, now_us=T0_US))
     assert (alarm.state, alarm.number) == (State.CLOSED, 6)
     loaded = await Recorder(scene.engine, lambda _: None, wall_us=lambda: 0, recorded=lambda _: None).load()
     assert loaded.alarms == scene.book.alarms(OFFICER)
+    assert loaded.gone == [alarm]
     assert (loaded.closed, loaded.cursor, loaded.number) == ([fault.id], Cursor("j", 7, 5), 6)
 
 
@@ -276,8 +316,8 @@ async def test_an_acknowledgement_without_database_has_no_number_and_is_recorded
     await scene.all_recorded()
     target = scene.book.alarms(OFFICER)[0]
     with scene.database.locked():
-        change = scene.book.acknowledge(OFFICER, target.id, target.version, now_us=T0_US)
-        alarm: Alarm = await scene.recorder.record(change)
+        changes = scene.desk.act(OFFICER, order(Step.ACKNOWLEDGE, target), now_us=T0_US)
+        alarm: Alarm = await scene.recorder.record(changes)
         assert (alarm.state, alarm.number) == (State.ACKNOWLEDGED, None)
     await scene.all_recorded()
     assert scene.rows()[-1][1:] == (target.id, 2)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from alerting.alarms.lifecycle import Alarm, State
+from alerting.alarms.lifecycle import Alarm, State, Step
 from alerting.alarms.record import Entry
 from alerting.detect.rules import Coincidence, RuleSet
 from alerting.detect.snapshot import Cursor, Snapshots
@@ -24,6 +24,7 @@ from fengsui.database import connect
 from fengsui.model import AlarmClass, Event, Lane, Point, What
 from fengsui.viewer import Role, Viewer
 from server.migrations import upgrade
+from tests.ordering import order
 from tests.unit.detection import T0_US, S, Sample, heat, point
 from tests.waiting import until
 
@@ -168,7 +169,7 @@ async def test_from_reading_to_record(folder: Path) -> None:
         await one.take([batch(1, [Sample(3, T0_US, 60.0)])])
         (fire, *_), alarm = one.published, one.alarms[0]
         assert (fire.recorded, fire.alarm.number, alarm.number, alarm.point) == (True, 1, 1, "p3")
-        seen = await one.watch.acknowledge(OFFICER, alarm.id, alarm.version)
+        seen = await one.watch.act(OFFICER, order(Step.ACKNOWLEDGE, alarm))
         assert (seen.state, seen.number) == (State.ACKNOWLEDGED, 2)
         await until(lambda: one.beats > 2, 5.0, "beats")
 
@@ -304,8 +305,8 @@ async def test_a_person_resets_a_latched_fire(folder: Path) -> None:
     async with core(folder) as one:
         await one.take([batch(1, [Sample(3, T0_US, 60.0), Sample(3, T0_US + S, 20.0)])])
         (fire,) = [alarm for alarm in one.alarms if alarm.cls is AlarmClass.FIRE]
-        seen = await one.watch.acknowledge(OFFICER, fire.id, fire.version)
-        gone = await one.watch.reset(OFFICER, seen.id, seen.version)
+        seen = await one.watch.act(OFFICER, order(Step.ACKNOWLEDGE, fire))
+        gone = await one.watch.act(OFFICER, order(Step.RESET, seen))
         assert (gone.state, one.alarms) == (State.CLOSED, [])
     async with core(folder) as one:
         assert one.alarms == []

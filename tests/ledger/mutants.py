@@ -211,7 +211,7 @@ def re_raise_on_replay() -> None:
         return start_and_forget
 
     _wrap(Watch, "start", forgetting)
-    _wrap(book.Book, "load", lambda _: lambda self, alarms, closed: None)
+    _wrap(book.Book, "load", lambda _: lambda self, alarms, closed, gone: None)
     _wrap(book, "alarm_id", lambda _: lambda point, cls, raised_at_us: str(uuid4()))
 
 

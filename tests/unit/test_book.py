@@ -8,13 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.alarms.book import UNREGISTERED_PER_GATEWAY, Book, Change
-from alerting.alarms.lifecycle import Alarm, State
+from alerting.alarms.desk import DEEDS, Desk
+from alerting.alarms.lifecycle import Alarm, State, Step
 from alerting.detect.rules import RuleSet
 from alerting.detect.verdict import Level, Reason, Verdict, VerdictKind, Zone
 from alerting.errors import NotAllowed, StaleAlarm, UnknownAlarm
 from fengsui.batch import UNKNOWN_AGE, GatewayEvent
 from fengsui.model import SIMULATED_EVENT, AlarmClass, Event, What
 from fengsui.viewer import Role, Viewer
+from tests.ordering import order
 from tests.unit.detection import T0_US, S, heat, point
 
 RAISE, CLEAR, PAST = VerdictKind.RAISE, VerdictKind.CLEAR, VerdictKind.PAST
@@ -23,13 +25,14 @@ EVERYBODY = Viewer("0001", frozenset({Role.OFFICER}), None)
 QUARTER_HOUR_US = 900 * S
 
 
-class Desk:
+class Scene:
     """A book with a clock of its own, and the newest state of every alarm it told about."""
 
     def __init__(self, book: Book | None = None) -> None:
         self.book = book or Book(
             POINTS, RuleSet(threshold=(heat(), heat(name="pre", cls=AlarmClass.PREALARM)))
         )
+        self.hands = Desk(self.book)
         self.now_s = 0.0
         self.changes: list[Change] = []
 
@@ -68,9 +71,13 @@ class Desk:
 
     def acknowledge(self, viewer: Viewer = EVERYBODY) -> Alarm:
         """Acknowledge the only open alarm at its version."""
-        change = self.book.acknowledge(viewer, self.alarm.id, self.alarm.version, now_us=self.now_us)
-        self._note([change])
-        return change.alarm
+        return self.orders(Step.ACKNOWLEDGE, self.alarm, viewer=viewer)
+
+    def orders(self, step: Step, alarm: Alarm, *, viewer: Viewer = EVERYBODY, **more: object) -> Alarm:
+        """A person does something to an alarm; the alarm after it."""
+        changes = self.hands.act(viewer, order(step, alarm, **more), now_us=self.now_us)
+        self._note(changes)
+        return changes[0].alarm
 
 
 def verdict(kind: VerdictKind = RAISE, /, **changes: object) -> Verdict:
@@ -102,7 +109,7 @@ def event(
 
 def test_a_verdict_becomes_one_alarm_with_its_reason_and_place() -> None:
     """What an officer needs stands in the alarm."""
-    desk = Desk()
+    desk = Scene()
     assert desk.says(verdict()) == ["raised"]
     alarm = desk.alarm
     assert (alarm.state, alarm.active, alarm.version) == (State.UNACKNOWLEDGED, True, 1)
@@ -113,7 +120,7 @@ def test_a_verdict_becomes_one_alarm_with_its_reason_and_place() -> None:
 
 def test_one_occurrence_per_point_and_class() -> None:
     """Another source joins; another class or point is another alarm."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict())
     assert desk.hears(event(What.FIRE)) == ["repeated"]
     assert desk.alarm.count == 2
@@ -124,7 +131,7 @@ def test_one_occurrence_per_point_and_class() -> None:
 def test_a_local_alarm_and_the_servers_own_have_one_id() -> None:
     """Whoever is first, the occurrence is the same, and the server's verdict clears it."""
     local = event(What.LOCAL_ALARM, rule="heat", version=1, value=60.0, limit=57.0)
-    one, other = Desk(), Desk()
+    one, other = Scene(), Scene()
     one.says(verdict())
     one.hears(local)
     other.hears(local)
@@ -136,7 +143,7 @@ def test_a_local_alarm_and_the_servers_own_have_one_id() -> None:
 
 def test_a_local_alarm_of_an_unknown_rule_is_a_fire() -> None:
     """What the server cannot judge by itself is taken at its worst, and ends with the gateway's own word."""
-    desk = Desk()
+    desk = Scene()
     desk.hears(event(What.LOCAL_ALARM, rule="own\nrule", version=7))
     assert (desk.alarm.cls, desk.alarm.sources) == (AlarmClass.FIRE, ("local:rule",))
     assert desk.hears(event(What.RESTORED, at_s=1)) == ["returned"]
@@ -144,18 +151,18 @@ def test_a_local_alarm_of_an_unknown_rule_is_a_fire() -> None:
 
 def test_fire_latches_until_a_person_resets_it() -> None:
     """Neither a normal value nor an acknowledgement takes a fire off the list."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(), verdict(CLEAR, at_us=T0_US + S))
     assert (desk.alarm.state, desk.alarm.silent) == (State.LATCHED_UNACKNOWLEDGED, False)
     assert desk.acknowledge().state is State.LATCHED_ACKNOWLEDGED
-    desk.book.reset(EVERYBODY, desk.alarm.id, desk.alarm.version, now_us=desk.now_us)
+    desk.orders(Step.RESET, desk.alarm)
     assert desk.open == []
 
 
 def test_other_classes_close_when_returned_and_acknowledged() -> None:
     """In either order."""
     for first in ("acknowledge", "return"):
-        desk = Desk()
+        desk = Scene()
         pre: dict[str, object] = {"cls": AlarmClass.PREALARM, "rule": "pre"}
         desk.says(verdict(**pre))
         if first == "acknowledge":
@@ -170,27 +177,27 @@ def test_other_classes_close_when_returned_and_acknowledged() -> None:
 
 def test_it_returns_when_the_last_source_lets_go() -> None:
     """One rule back to normal does not end what a device reports."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict())
     desk.hears(event(What.FIRE))
     assert desk.says(verdict(CLEAR)) == ["eased"]
     assert desk.alarm.active
-    assert desk.hears(event(What.RESET, at_s=5)) == ["returned"]
+    assert desk.hears(event(What.RESET, at_s=5)) == ["returned", "reset_on_site"]
     assert desk.alarm.state is State.LATCHED_UNACKNOWLEDGED
 
 
 def test_restored_ends_no_disablement_and_enabled_nothing_else() -> None:
     """A disablement is ended by its own word."""
-    desk = Desk()
+    desk = Scene()
     desk.hears(event(What.DISABLED), event(What.FAULT))
     assert desk.hears(event(What.RESTORED, at_s=1)) == ["returned"]
     assert {a.cls for a in desk.open if a.active} == {AlarmClass.DISABLEMENT}
-    assert desk.hears(event(What.ENABLED, at_s=2)) == ["returned"]
+    assert desk.hears(event(What.ENABLED, at_s=2)) == ["returned", "resumed"]
 
 
 def test_a_raise_after_an_acknowledged_return_is_visible_again() -> None:
     """A latched fire that flares up asks for attention once more."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(), verdict(CLEAR, at_us=T0_US + S))
     desk.acknowledge()
     assert desk.says(verdict(at_us=T0_US + 2 * S)) == ["raised"]
@@ -199,7 +206,7 @@ def test_a_raise_after_an_acknowledged_return_is_visible_again() -> None:
 
 def test_worse_than_acknowledged_asks_again() -> None:
     """A higher severity, or the first real source of a test alarm, is new."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(severity=3, rule="low"))
     desk.acknowledge()
     assert desk.says(verdict(severity=2, rule="lower")) == ["repeated"]
@@ -210,7 +217,7 @@ def test_worse_than_acknowledged_asks_again() -> None:
 
 def test_test_is_test_until_something_real_joins() -> None:
     """A simulated alarm is marked; a real source at the same point makes it a real alarm."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(test=True))
     assert desk.alarm.test
     desk.acknowledge()
@@ -224,7 +231,7 @@ def test_test_is_test_until_something_real_joins() -> None:
 
 def test_a_late_fire_still_active_sounds_within_two_seconds() -> None:
     """Began 15 min ago, learned now: it is shown at once and sounds like any other."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(age_us=QUARTER_HOUR_US))
     assert (desk.alarm.late, desk.alarm.active) == (True, True)
     assert desk.passes(1.0) == ["sounded"]
@@ -234,7 +241,7 @@ def test_a_late_fire_still_active_sounds_within_two_seconds() -> None:
 
 def test_a_late_fire_event_still_active_sounds() -> None:
     """The same for what a panel reports."""
-    desk = Desk()
+    desk = Scene()
     desk.hears(event(What.FIRE, age_ms=900_000))
     desk.passes(1.0)
     assert (desk.alarm.late, desk.alarm.silent) == (True, False)
@@ -242,7 +249,7 @@ def test_a_late_fire_event_still_active_sounds() -> None:
 
 def test_a_late_fire_restored_by_its_own_backlog_stays_silent() -> None:
     """It is recorded and stays on the list until reset, but nobody is woken for what is over."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(age_us=QUARTER_HOUR_US))
     desk.says(verdict(CLEAR, at_us=T0_US + 60 * S, age_us=QUARTER_HOUR_US - 60 * S))
     assert desk.passes(5.0) == []
@@ -253,7 +260,7 @@ def test_a_late_fire_restored_by_its_own_backlog_stays_silent() -> None:
 
 def test_a_late_fire_restored_after_it_sounded_has_sounded() -> None:
     """The hold is a second, not the length of the backlog."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(age_us=QUARTER_HOUR_US))
     desk.passes(1.0)
     desk.says(verdict(CLEAR, at_us=T0_US + S, age_us=S))
@@ -263,7 +270,7 @@ def test_a_late_fire_restored_after_it_sounded_has_sounded() -> None:
 def test_a_late_fire_flaring_up_again_sounds() -> None:
     """Over in the backlog, and raised again: by a live reading at once, by a late one after its hold."""
     for age_us, waits in ((0, False), (600 * S, True)):
-        desk = Desk()
+        desk = Scene()
         desk.says(verdict(age_us=QUARTER_HOUR_US), verdict(CLEAR, at_us=T0_US + S, age_us=QUARTER_HOUR_US))
         desk.passes(3.0)
         desk.says(verdict(at_us=T0_US + 300 * S, age_us=age_us))
@@ -274,7 +281,7 @@ def test_a_late_fire_flaring_up_again_sounds() -> None:
 
 def test_a_live_source_joining_a_held_alarm_makes_it_sound_at_once() -> None:
     """Whatever is true now needs no waiting."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(age_us=QUARTER_HOUR_US))
     desk.hears(event(What.FIRE))
     assert not desk.alarm.silent
@@ -282,30 +289,30 @@ def test_a_live_source_joining_a_held_alarm_makes_it_sound_at_once() -> None:
 
 def test_age_decides_and_no_clock_does() -> None:
     """A stamp from 1970 or an unknown age is live."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(at_us=0), verdict(point=1, age_us=UNKNOWN_AGE))
     assert [(a.late, a.silent) for a in desk.open] == [(False, False), (False, False)]
 
 
 def test_a_live_fire_that_is_over_in_one_batch_still_sounds() -> None:
     """Only late alarms can be silent."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(), verdict(CLEAR, at_us=T0_US + S))
     assert not desk.alarm.silent
 
 
 def test_a_held_alarm_sounds_after_a_restart() -> None:
     """The second of doubt does not outlive the process: what was loaded silent and active sounds."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(age_us=QUARTER_HOUR_US))
-    again = Desk()
+    again = Scene()
     again.book.load(desk.open, [])
     assert again.passes(0.0) == ["sounded"]
 
 
 def test_past_excursion_is_recorded_once() -> None:
     """A late reading beyond the limit of something long normal begins and ends an alarm."""
-    desk = Desk()
+    desk = Scene()
     assert desk.says(verdict(PAST, age_us=QUARTER_HOUR_US)) == ["raised", "returned"]
     assert (desk.alarm.active, desk.alarm.silent) == (False, True)
     assert desk.says(verdict(PAST, at_us=T0_US - S, age_us=QUARTER_HOUR_US)) == []
@@ -315,7 +322,7 @@ def test_past_excursion_is_recorded_once() -> None:
 
 def test_past_says_nothing_about_an_active_alarm() -> None:
     """It belongs to the excursion the book knows."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict())
     assert desk.says(verdict(PAST, at_us=T0_US - S)) == []
 
@@ -339,7 +346,7 @@ def zone(kind: VerdictKind = RAISE, /, **changes: object) -> Verdict:
 def test_a_zone_is_the_subject_of_an_alarm_of_its_own() -> None:
     """On top of its points' alarms, which come first; seen by its unit, with level, points and reasons."""
     points = [msgspec.structs.replace(p, place=f"{p.index}F") for p in POINTS]
-    desk = Desk(Book(points, RuleSet()))
+    desk = Scene(Book(points, RuleSet()))
     assert desk.says(zone(), verdict()) == ["raised", "raised"]
     own, alarm = desk.open
     assert (own.point, alarm.point, alarm.gateway, alarm.name) == ("p0", "/u1/b1/z1", "", "z1")
@@ -353,7 +360,7 @@ def test_a_zone_is_the_subject_of_an_alarm_of_its_own() -> None:
 def test_a_zones_occurrence_is_named_by_zone_class_and_time() -> None:
     """Whoever computes it; another class, zone or moment is another occurrence."""
     ids = {
-        (desk := Desk()).says(said) and desk.alarm.id
+        (desk := Scene()).says(said) and desk.alarm.id
         for said in (
             zone(), zone(), zone(cls=AlarmClass.PREALARM), zone(zone=Zone("u1", "b2", "z1")),
             zone(at_us=T0_US + 1),
@@ -364,7 +371,7 @@ def test_a_zones_occurrence_is_named_by_zone_class_and_time() -> None:
 
 def test_a_second_rule_joins_the_zones_alarm_and_linkage_asks_again() -> None:
     """One line per zone and class; that linkage may be proposed is news even to who has acknowledged."""
-    desk = Desk()
+    desk = Scene()
     desk.says(zone(level=Level.VERIFY))
     desk.acknowledge()
     assert desk.says(zone(rule="more", points=(0, 1))) == ["escalated"]
@@ -378,7 +385,7 @@ def test_a_second_rule_joins_the_zones_alarm_and_linkage_asks_again() -> None:
 
 def test_a_zone_clears_latches_and_forgets_the_parts_of_its_old_reason() -> None:
     """A fire of a zone is a fire: only a person ends it. Raised anew, it names who raised it now."""
-    desk = Desk()
+    desk = Scene()
     desk.says(zone(), zone(CLEAR, at_us=T0_US + S, reasons=(), points=()))
     assert desk.alarm.state is State.LATCHED_UNACKNOWLEDGED
     again = (Reason("two", 2.0, 2.0, 60.0, "2 devices", "2 台设备"),)
@@ -388,12 +395,12 @@ def test_a_zone_clears_latches_and_forgets_the_parts_of_its_old_reason() -> None
 
 def test_a_zones_alarm_is_test_while_all_of_it_is() -> None:
     """And says so to detection after a restart."""
-    desk = Desk()
+    desk = Scene()
     desk.says(zone(test=True))
     assert desk.alarm.test
     (active,) = desk.book.active_rules()
     assert (active.rule, active.test, active.zone) == ("two", True, Zone("u1", "b1", "z1"))
-    again = Desk()
+    again = Scene()
     again.book.load(desk.open, [])
     assert again.book.active_rules() == [active]
     again.says(zone(rule="link"))
@@ -404,9 +411,9 @@ def test_a_zones_alarm_is_stale_when_one_of_its_points_gives_no_data() -> None:
     """By silence of the point or of its gateway, also after a restart; another zone is not concerned."""
     points = [msgspec.structs.replace(p, zone="z1") for p in POINTS]
     for gone in (missing, lambda kind: missing(kind, gateway="gw-2")):
-        desk = Desk(Book(points, RuleSet()))
+        desk = Scene(Book(points, RuleSet()))
         desk.says(zone(), zone(zone=Zone("u1", "b1", "z2"), points=(1,)))
-        again = Desk(Book(points, RuleSet()))
+        again = Scene(Book(points, RuleSet()))
         again.book.load(desk.open, [])
         assert [c.alarm.zone for c in desk.changes if c.what == "stale"] == []
         for one in (desk, again):
@@ -417,7 +424,7 @@ def test_a_zones_alarm_is_stale_when_one_of_its_points_gives_no_data() -> None:
 
 def test_a_simulated_event_ends_nothing_real() -> None:
     """What a device reported stays until the device, not a test, takes it back."""
-    desk = Desk()
+    desk = Scene()
     desk.hears(event(What.FIRE))
     assert desk.hears(event(What.RESTORED, at_s=1, code=SIMULATED_EVENT)) == []
     desk.hears(event(What.FIRE, at_s=2, code=SIMULATED_EVENT))
@@ -428,7 +435,7 @@ def test_a_simulated_event_ends_nothing_real() -> None:
 
 def test_detection_is_told_what_devices_hold_too() -> None:
     """A zone counts a pressed call point after a restart as well."""
-    desk = Desk()
+    desk = Scene()
     desk.hears(event(What.FIRE))
     (active,) = desk.book.active_rules()
     assert (active.rule, active.point, active.cls, active.raised_at_us, active.zone) == (
@@ -441,7 +448,7 @@ def test_detection_is_told_what_devices_hold_too() -> None:
 
 def test_a_silent_points_alarm_is_stale_and_never_cleared() -> None:
     """Nobody knows whether it still burns, so it stays."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict())
     assert desk.says(missing(RAISE)) == ["raised", "stale"]
     fire = next(a for a in desk.open if a.cls is AlarmClass.FIRE)
@@ -451,7 +458,7 @@ def test_a_silent_points_alarm_is_stale_and_never_cleared() -> None:
 
 def test_an_offline_gateway_makes_the_alarms_behind_it_stale() -> None:
     """One fault, with its points folded, in the unit all its points share."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(point=2))
     assert desk.says(missing(RAISE, gateway="gw-2")) == ["raised", "stale"]
     fault = next(a for a in desk.open if a.cls is AlarmClass.FAULT)
@@ -461,9 +468,9 @@ def test_an_offline_gateway_makes_the_alarms_behind_it_stale() -> None:
 
 def test_staleness_survives_a_restart() -> None:
     """The book remembers who is silent by the fault that says so."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(), missing(RAISE))
-    again = Desk()
+    again = Scene()
     again.book.load(desk.open, [])
     assert [(r.rule, r.point) for r in again.book.active_rules()] == [("heat", 0), ("no-data", 0)]
     again.says(missing(RAISE, gateway="gw-1"))
@@ -476,7 +483,7 @@ def test_staleness_survives_a_restart() -> None:
 
 def test_an_unregistered_fire_sounds_at_once() -> None:
     """Named by gateway and raw point; lesser events of unknown points raise nothing."""
-    desk = Desk()
+    desk = Scene()
     assert desk.hears(event(What.FAULT, registered=False, name="x-9")) == []
     desk.hears(event(What.FIRE, registered=False, name="x-9", text="Zone 4" + "!" * 1000))
     alarm = desk.alarm
@@ -487,7 +494,7 @@ def test_an_unregistered_fire_sounds_at_once() -> None:
 
 def test_unregistered_fires_are_bounded_per_gateway() -> None:
     """A hostile gateway cannot fill the book: further points fold into one fire of the gateway."""
-    desk = Desk()
+    desk = Scene()
     for number in range(UNREGISTERED_PER_GATEWAY + 50):
         desk.hears(event(What.FIRE, registered=False, name=f"x-{number}"))
     assert len(desk.open) == UNREGISTERED_PER_GATEWAY + 1
@@ -499,14 +506,14 @@ def test_unregistered_fires_are_bounded_per_gateway() -> None:
 
 def test_repeats_in_one_batch_are_one_change() -> None:
     """A chattering device counts; it does not fill the record."""
-    desk = Desk()
+    desk = Scene()
     assert desk.hears(*[event(What.FIRE, at_s=i) for i in range(100)]) == ["raised", "repeated"]
     assert desk.alarm.count == 100
 
 
 def test_a_replay_over_the_recorded_cursor_changes_nothing_twice() -> None:
     """A batch that holds entries of before the restart is entered once."""
-    desk = Desk()
+    desk = Scene()
     stream = [verdict(), verdict(CLEAR, at_us=T0_US + S), verdict(at_us=T0_US + 2 * S)]
     desk.says(*stream)
     before = desk.alarm
@@ -516,18 +523,18 @@ def test_a_replay_over_the_recorded_cursor_changes_nothing_twice() -> None:
 
 def test_a_closed_alarm_is_not_raised_again_by_a_replay() -> None:
     """Its id is remembered across the restart."""
-    desk = Desk()
+    desk = Scene()
     pre: dict[str, object] = {"cls": AlarmClass.PREALARM, "rule": "pre"}
     desk.says(verdict(**pre), verdict(CLEAR, **pre))
     desk.acknowledge()
-    again = Desk()
+    again = Scene()
     again.book.load([], [desk.changes[-1].alarm.id])
     assert again.says(verdict(**pre), verdict(CLEAR, **pre), replay=True) == []
 
 
 def test_fire_after_the_sources_clock_fell_back_is_not_taken_for_a_replay() -> None:
     """Live entries are entered whatever their stamps say."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(), verdict(CLEAR, at_us=T0_US + S))
     desk.acknowledge()
     assert desk.says(verdict(at_us=T0_US - 3 * 3600 * S)) == ["raised"]
@@ -539,20 +546,20 @@ def test_fire_after_the_sources_clock_fell_back_is_not_taken_for_a_replay() -> N
 
 def test_acknowledge_says_who_and_when() -> None:
     """And a second one on the old version is refused as stale."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict())
     seen = desk.alarm
     alarm = desk.acknowledge()
     assert (alarm.state, alarm.acknowledged_by, alarm.active) == (State.ACKNOWLEDGED, "0001", True)
     with pytest.raises(StaleAlarm, match="look again"):
-        desk.book.acknowledge(EVERYBODY, seen.id, seen.version, now_us=0)
+        desk.orders(Step.ACKNOWLEDGE, seen)
     with pytest.raises(StaleAlarm):
-        desk.book.acknowledge(EVERYBODY, alarm.id, alarm.version, now_us=0)
+        desk.orders(Step.ACKNOWLEDGE, alarm)
 
 
 def test_another_units_alarm_does_not_exist() -> None:
     """Neither to see nor to touch, in the same words as one that never was."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict(point=1))
     stranger = Viewer("0002", frozenset({Role.OFFICER}), frozenset({"u1"}))
     assert desk.book.alarms(stranger) == []
@@ -563,13 +570,15 @@ def test_another_units_alarm_does_not_exist() -> None:
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.ADMIN])
 def test_who_only_looks_may_not_acknowledge_or_reset(role: Role) -> None:
     """State is unchanged."""
-    desk = Desk()
+    desk = Scene()
     desk.says(verdict())
     before = desk.alarm
     looker = Viewer("0003", frozenset({role}), None)
-    for act in (desk.book.acknowledge, desk.book.reset):
+    for step in DEEDS:
         with pytest.raises(NotAllowed):
-            act(looker, before.id, before.version, now_us=0)
+            desk.orders(step, before, viewer=looker)
+    with pytest.raises(NotAllowed):
+        desk.hands.seen(looker, [before.id], now_us=0)
     assert desk.alarm == before
 
 
@@ -590,7 +599,7 @@ actions = st.lists(
 @given(script=actions)
 def test_whatever_happens(script: list[tuple[str, int, AlarmClass]]) -> None:
     """Versions rise; nothing active stays silent; only a late alarm is silent; a fire leaves by reset."""
-    desk = Desk()
+    desk = Scene()
     seen: dict[AlarmClass, Alarm] = {}
     fires_reset = 0
     for number, (action, age_us, cls) in enumerate(script):
@@ -611,9 +620,9 @@ def test_whatever_happens(script: list[tuple[str, int, AlarmClass]]) -> None:
                 assert not [a for a in desk.open if a.active and a.silent]
             case "ack" | "old ack" | "reset" if alarm is not None:
                 target = seen.get(cls, alarm) if action == "old ack" else alarm
-                act = desk.book.reset if action == "reset" else desk.book.acknowledge
+                step = Step.RESET if action == "reset" else Step.ACKNOWLEDGE
                 try:
-                    desk._note([act(EVERYBODY, target.id, target.version, now_us=desk.now_us)])
+                    desk.orders(step, target)
                     fires_reset += action == "reset" and cls is AlarmClass.FIRE
                 except (StaleAlarm, UnknownAlarm):
                     assert action != "ack" or alarm.state is not State.UNACKNOWLEDGED

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from alerting.alarms.book import Book
-from alerting.alarms.lifecycle import State
+from alerting.alarms.desk import Desk
+from alerting.alarms.lifecycle import State, Step
 from alerting.detect.engine import Engine
 from alerting.rulebook.file import parse_rules
+from tests.ordering import order
 from tests.unit.detection import T0_US, S, Sample, feed, point
 from tests.unit.test_book import EVERYBODY
 
@@ -60,7 +62,7 @@ def test_worse_again_after_it_had_eased_asks_again() -> None:
     site = Site()
     site.reads(*[600] * 5)
     (alarm,) = site.book.alarms(EVERYBODY)
-    site.book.acknowledge(EVERYBODY, alarm.id, alarm.version, now_us=T0_US)
+    Desk(site.book).act(EVERYBODY, order(Step.ACKNOWLEDGE, alarm), now_us=T0_US)
     site.reads(*[400] * 5)
     assert site.book.alarms(EVERYBODY)[0].state is State.ACKNOWLEDGED
     assert [what for _, what, _ in site.reads(*[600] * 5)] == ["escalated"]

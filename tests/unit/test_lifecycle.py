@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from alerting.alarms.lifecycle import TABLE, State, Step, alarm_id, diagram
 from fengsui.model import AlarmClass
 
-REFUSED = {
-    (State.RETURNED_UNACKNOWLEDGED, Step.ESCALATE), (State.RETURNED_UNACKNOWLEDGED, Step.RETURN),
-    (State.RETURNED_UNACKNOWLEDGED, Step.LATCH), (State.RETURNED_UNACKNOWLEDGED, Step.RESET),
-    (State.LATCHED_UNACKNOWLEDGED, Step.ESCALATE), (State.LATCHED_UNACKNOWLEDGED, Step.RETURN),
-    (State.LATCHED_UNACKNOWLEDGED, Step.LATCH), (State.LATCHED_UNACKNOWLEDGED, Step.RESET),
-    (State.LATCHED_ACKNOWLEDGED, Step.ESCALATE), (State.LATCHED_ACKNOWLEDGED, Step.RETURN),
-    (State.LATCHED_ACKNOWLEDGED, Step.LATCH), (State.LATCHED_ACKNOWLEDGED, Step.ACKNOWLEDGE),
-    (State.UNACKNOWLEDGED, Step.RESET), (State.ACKNOWLEDGED, Step.ACKNOWLEDGE),
-    (State.ACKNOWLEDGED, Step.RESET),
-}  # fmt: skip
+_S, _T = State, Step
+REFUSED: dict[State, set[Step]] = {
+    _S.UNACKNOWLEDGED: {_T.RESET, _T.CLOSE, _T.REOPEN},
+    _S.ACKNOWLEDGED: {_T.ACKNOWLEDGE, _T.SILENCE, _T.CLOSE, _T.REOPEN},
+    _S.RETURNED_UNACKNOWLEDGED: {_T.ESCALATE, _T.RETURN, _T.LATCH, _T.RESET, _T.CLOSE, _T.REOPEN},
+    _S.LATCHED_UNACKNOWLEDGED: {_T.ESCALATE, _T.RETURN, _T.LATCH, _T.RESET, _T.CLOSE, _T.REOPEN},
+    _S.LATCHED_ACKNOWLEDGED: {_T.ESCALATE, _T.RETURN, _T.LATCH, _T.ACKNOWLEDGE, _T.SILENCE},
+    _S.CLOSED: set(Step) - {_T.COMMENT, _T.CLOSE, _T.REOPEN},
+}
 
 
 @pytest.mark.parametrize("pair", list(product(State, Step)), ids=lambda pair: f"{pair[0]}-{pair[1]}")
 def test_every_pair_is_decided(pair: tuple[State, Step]) -> None:
-    """A pair is in the table, or refused on purpose; a closed alarm never changes."""
-    assert (pair in TABLE) != (pair in REFUSED or pair[0] is State.CLOSED)
+    """A pair is in the table, or refused on purpose; the condition of a closed alarm never changes."""
+    state, step = pair
+    assert (pair in TABLE) != (step in REFUSED[state])
+
+
+def test_what_stands_beside_the_state_does_not_move_it() -> None:
+    """Silence, handling and inhibition leave condition and acknowledgement as they are."""
+    moving = {step for (before, step), after in TABLE.items() if before is not after}
+    assert moving == {_T.RAISE, _T.ESCALATE, _T.RETURN, _T.LATCH, _T.ACKNOWLEDGE, _T.RESET}
 
 
 def test_a_latched_alarm_is_closed_by_a_reset_only() -> None:
@@ -41,9 +48,11 @@ def test_a_raise_is_always_visible_again() -> None:
     assert TABLE[State.ACKNOWLEDGED, Step.ESCALATE] is State.UNACKNOWLEDGED
 
 
-def test_the_diagram_is_printed_from_the_table() -> None:
+def test_the_diagram_in_the_documentation_is_printed_from_the_table() -> None:
     """The documentation cannot say anything else."""
-    assert diagram().count("-->") == len(TABLE) + 1
+    page = (Path(__file__).parents[2] / "docs/alarms.md").read_text(encoding="utf-8")
+    assert f"```mermaid\n{diagram()}\n```" in page
+    assert diagram().count("-->") == len({(before, after) for (before, _), after in TABLE.items()}) + 1
 
 
 def test_an_id_is_the_same_for_whoever_computes_it() -> None:

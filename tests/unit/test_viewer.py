@@ -29,9 +29,30 @@ def test_without_a_role_nothing_is_allowed() -> None:
     ("role", "actions"),
     [
         (Role.VIEWER, {Action.READ}),
-        (Role.OFFICER, {Action.READ, Action.ACKNOWLEDGE, Action.RESET, Action.SIMULATE}),
+        (
+            Role.OFFICER,
+            {
+                Action.READ,
+                Action.ACKNOWLEDGE,
+                Action.RESET,
+                Action.HANDLE,
+                Action.SHELVE,
+                Action.SIMULATE,
+            },
+        ),
         (Role.ENGINEER, set(Action) - {Action.ADMINISTER}),
-        (Role.ADMIN, set(Action) - {Action.ACKNOWLEDGE, Action.RESET, Action.SIMULATE}),
+        (
+            Role.ADMIN,
+            set(Action)
+            - {
+                Action.ACKNOWLEDGE,
+                Action.RESET,
+                Action.HANDLE,
+                Action.SHELVE,
+                Action.DISABLE,
+                Action.SIMULATE,
+            },
+        ),
     ],
 )
 def test_every_role_and_action(role: Role, actions: set[Action]) -> None:
