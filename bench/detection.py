@@ -1,7 +1,8 @@
-"""What detection costs by itself: the engine with the shipped rules and all kinds of the fast set, no I/O.
+"""What detection costs by itself, in CPU time of its thread: the fast set, the slow set, zones; no I/O.
 
-Temperatures that wander by a few degrees with the noise and resolution of a real sensor, one in a thousand
-beyond a limit; random points in batches of 5,000, one batch per second of event time.
+The fast set is the engine with the shipped rules and all its kinds: temperatures that wander by a few degrees
+with the noise and resolution of a real sensor, one in a thousand beyond a limit; random points in batches of
+5,000, one batch per second of event time. The slow set: ``bench.detection_slow``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from alerting.detect.verdict import Verdict, VerdictKind
 from alerting.detect.zones import Zones
 from alerting.rulebook.file import default_rules
 from bench.backlog import Progress
+from bench.detection_slow import slow_cost
 from bench.figures import Figure, Result, Row, rounded
 from fengsui.model import AlarmClass, Point
 
@@ -26,6 +28,9 @@ SMALL, LARGE = 10_000, 1_000_000
 BATCH = 5_000
 BATCHES = 400
 RUNS = 5
+SLOW_RUNS = {"small": 3, "middle": 3, "large": 1}
+"""The large one takes a minute, and is a mean over sixty readings of a million points already."""
+SPARSE_S = 20.0
 ZONES, PER_ZONE = 1_000, 8
 _BEGIN_US = 1_790_000_000_000_000
 _SEED = 20261122
@@ -55,6 +60,14 @@ async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
         for name, engine in engines.items():
             cost[name].append(await asyncio.to_thread(_us_per_reading, engine, sizes[name], seconds))
         tell(", ".join(f"{sizes[name]:,} points {cost[name][-1]:.3f} us" for name in sizes))
+    slow: dict[str, list[tuple[float, float]]] = {}
+    for name, size in sizes.items():
+        slow[name] = [await asyncio.to_thread(slow_cost, size) for _ in range(SLOW_RUNS[name])]
+        tell(f"slow set, {size:,} points {slow[name][-1][0]:.3f} us")
+    sparse = [
+        (await asyncio.to_thread(slow_cost, sizes["middle"], every_s=SPARSE_S))[0]
+        for _ in range(SLOW_RUNS["middle"])
+    ]
     engine = engines["middle"]
     signals = await asyncio.to_thread(lambda: [_us_per_signal() for _ in range(RUNS)])
     return Result(
@@ -71,6 +84,28 @@ async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
                 unit="us",
                 figure=Figure(cost["middle"]),
                 most=0.35,
+            ),
+            Row(
+                key="detect_slow_us_per_reading",
+                what=f"detection (slow set), {sizes['middle']:,} points, a reading a second each",
+                unit="us",
+                figure=_us(slow["middle"]),
+                most=0.1,
+            ),
+            Row(
+                key="detect_slow_sparse_us_per_reading",
+                what=f"detection (slow set), {sizes['middle']:,} points, a reading in {SPARSE_S:g} s each",
+                unit="us",
+                figure=Figure(sparse),
+                most=0.1,
+                bound_by="every third reading closes a minute, with which each rule has to be judged",
+            ),
+            Row(
+                key="detect_slow_bytes_per_point",
+                what="state of the slow set per point, a rule of every kind at each",
+                unit="bytes",
+                figure=Figure([nbytes for _, nbytes in slow["middle"]]),
+                most=3_000,
             ),
             Row(
                 key="detect_bytes_per_point",
@@ -95,13 +130,18 @@ async def measure(folder: Path, *, scale: float, tell: Progress) -> Result:
                     "points": size,
                     "batch": BATCH,
                     "fast_us": rounded(Figure(cost[name]).median),
-                    "slow_us": None,
+                    "slow_us": rounded(_us(slow[name]).median),
                     "bytes_per_point": rounded(engines[name].nbytes / size),
+                    "slow_bytes_per_point": rounded(slow[name][-1][1]),
                 }
                 for name, size in sizes.items()
             ]
         },
     )
+
+
+def _us(costs: list[tuple[float, float]]) -> Figure:
+    return Figure([us for us, _ in costs])
 
 
 def _engine(points: int) -> Engine:
@@ -129,9 +169,9 @@ def _us_per_reading(engine: Engine, points: int, seconds: range) -> float:
         at_us = np.full(BATCH, _BEGIN_US + n * 1_000_000) + np.arange(BATCH)
         calm = 22 + 2 * np.sin(n / 3600 + point) + 0.2 * draw.standard_normal(BATCH)
         value = np.where(draw.random(BATCH) < 0.001, 70.0, np.round(calm, 1))
-        begun_s = time.perf_counter()
+        begun_s = time.thread_time()
         engine.update(point, at_us, value, quality, at_us, age_us, now_s=float(n))
-        spent_s += time.perf_counter() - begun_s
+        spent_s += time.thread_time() - begun_s
     return spent_s * 1e6 / (len(seconds) * BATCH)
 
 
@@ -153,7 +193,7 @@ def _us_per_signal() -> float:
         )
         for i in range(len(points))
     ]  # fmt: skip
-    begun_s = time.perf_counter()
+    begun_s = time.thread_time()
     for signal in signals:
         zones.update([signal], (), signal.received_at_us)
-    return (time.perf_counter() - begun_s) * 1e6 / len(signals)
+    return (time.thread_time() - begun_s) * 1e6 / len(signals)

@@ -54,7 +54,6 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 Offset = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)]
 
 _MAGIC = b"FS"
-_KINDS = frozenset(Kind)
 
 
 class WireError(ValueError):
@@ -88,11 +87,13 @@ class Readings(msgspec.Struct, frozen=True):
 
     ``t0`` is us since 1970 UTC; ``i`` n x u16 into ``p``; ``dt`` n x u32 us after ``t0``; ``x`` n x f64 in
     the point's unit of measure, NaN = measured and invalid; ``q`` n x u8 ``Quality``, absent = all good.
+    ``p`` is still MessagePack: a gateway repeats it in every record, and who has met its bytes before need
+    not read them again (``names``).
     """
 
     t0: Annotated[int, msgspec.Meta(ge=0, lt=MAX_STAMP_US)]
     c: Clock
-    p: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_READINGS)]
+    p: msgspec.Raw
     i: bytes
     dt: bytes
     x: bytes
@@ -102,6 +103,17 @@ class Readings(msgspec.Struct, frozen=True):
     def count(self) -> int:
         """Number of readings, n."""
         return len(self.x) // 8
+
+    def names(self) -> list[str]:
+        """The names of points in ``p``, read anew at each call.
+
+        Raises:
+            BodyError: Something else stands there.
+        """
+        try:
+            return _names.decode(self.p)
+        except UNREADABLE as error:
+            raise BodyError("decode", str(error)) from error
 
 
 class Shed(msgspec.Struct, frozen=True):
@@ -261,10 +273,11 @@ def unpack_body(header: Header, body: bytes | memoryview) -> Body:
         raise BodyError("size", f"body of {len(body)} bytes; at most {MAX_BODY}")
     if zlib.crc32(body) != header.crc:
         raise BodyError("crc", "body does not match its crc32")
-    if header.kind not in _KINDS:
+    decoder = _decoders.get(header.kind)
+    if decoder is None:
         raise BodyError("kind", f"unknown kind {header.kind}")
     try:
-        return _decoders[Kind(header.kind)].decode(body)
+        return decoder.decode(body)
     except UNREADABLE as error:
         raise BodyError("decode", str(error)) from error
 
@@ -300,9 +313,10 @@ def _check_readings(body: Readings) -> None:
         raise BodyError("columns", "quality column has another length or an unknown quality")
     if body.t0 + max(_native("I", body.dt)) >= MAX_STAMP_US:
         raise BodyError("time", "a stamp is out of bounds")
-    if max(_native("H", body.i)) >= len(body.p):
+    names = body.names()
+    if max(_native("H", body.i)) >= len(names):
         raise BodyError("index", "an index points outside the list of points")
-    for name in body.p:
+    for name in names:
         if not POINT_NAME.fullmatch(name):
             raise BodyError("point", f"not a point name: {name[:80]!r}")
 
@@ -323,9 +337,11 @@ def _little(values: array[int] | array[float]) -> bytes:
 _BIG_ENDIAN = struct.pack("=H", 1) != struct.pack("<H", 1)
 _INFINITE = (float("inf"), float("-inf"))
 _pack = msgspec.msgpack.Encoder()
-_decoders: dict[Kind, msgspec.msgpack.Decoder[Body]] = {
-    Kind.READINGS: msgspec.msgpack.Decoder(Readings),
-    Kind.EVENT: msgspec.msgpack.Decoder(Event),
-    Kind.SHED: msgspec.msgpack.Decoder(Shed),
-    Kind.DESCRIBE: msgspec.msgpack.Decoder(Describe),
+_Names = Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_READINGS)]
+_names: msgspec.msgpack.Decoder[list[str]] = msgspec.msgpack.Decoder(_Names)
+_decoders: dict[int, msgspec.msgpack.Decoder[Body]] = {
+    Kind.READINGS.value: msgspec.msgpack.Decoder(Readings),
+    Kind.EVENT.value: msgspec.msgpack.Decoder(Event),
+    Kind.SHED.value: msgspec.msgpack.Decoder(Shed),
+    Kind.DESCRIBE.value: msgspec.msgpack.Decoder(Describe),
 }

@@ -181,7 +181,7 @@ class Decoder:
     def __init__(self, registry: Bindings) -> None:
         self._registry = registry
         self._generation = registry.generation
-        self._tables: dict[tuple[str, tuple[str, ...]], _Table] = {}
+        self._tables: dict[tuple[str, bytes], _Table] = {}
         self._cached_names = 0
 
     def decode(self, entries: Sequence[Entry]) -> Decoded:
@@ -227,20 +227,21 @@ class Decoder:
         """The points a record's names are bound to.
 
         Raises:
-            BodyError: Columns of unequal length, or a name that is none.
+            BodyError: Columns of unequal length, no list of names, or a name that is none.
         """
         n = len(body.x) // 8
         lengths = (len(body.x), len(body.i), len(body.dt), n if body.q is None else len(body.q))
         if lengths != (8 * n, 2 * n, 4 * n, n) or n == 0:
             check_body(body)
-        key = (gateway, tuple(body.p))
+        key = (gateway, bytes(body.p))
         table = self._tables.get(key)
         if table is None:
-            if not all(map(POINT_NAME.fullmatch, body.p)):
+            names = body.names()
+            if not all(map(POINT_NAME.fullmatch, names)):
                 check_body(body)
-            points = (self._registry.point(gateway, name) for name in body.p)
+            points = (self._registry.point(gateway, name) for name in names)
             indices = [-1 if point is None else point.index for point in points]
-            table = self._tables[key] = _Table(key[1], np.array(indices, np.int32))
+            table = self._tables[key] = _Table(tuple(names), np.array(indices, np.int32))
             self._cached_names += len(indices)
         return table
 

@@ -31,6 +31,9 @@ def test_every_measurement_happens_as_it_claims(tmp_path: Path, capsys: pytest.C
     assert report["ws_p99_ms"].keys() >= {"idle", "db_dead", "backlog"}
     assert report["gateway"].keys() == {"rss_mb", "cpu_s_per_1000", "gb_per_day"}
     assert report["details"].keys() == MEASUREMENTS.keys()
+    for size in report["detect"]:
+        assert size.keys() >= {"points", "batch", "fast_us", "slow_us", "bytes_per_point"}
+        assert min(size.values()) > 0
     too_short_to_see = {"gateway.cpu_s_per_1000"}  # of two seconds the kernel counts whole hundredths
     assert all(row["median"] > 0 for row in report["rows"] if row["key"] not in too_short_to_see)
     assert (tmp_path / "index.html").read_text().count("<svg") == 4

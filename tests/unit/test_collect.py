@@ -82,7 +82,7 @@ async def test_accepted_means_synced_and_grouped(tmp_path: Path, wall: Wall) -> 
         bodies = decoded(spool)
         assert [body.count for body in bodies] == [GROUP_READINGS, GROUP_READINGS, 50]
         assert [h.readings for h in held(spool, Lane.TELEMETRY)] == [200, 200, 50]
-        assert bodies[0].p == [f"p{n}" for n in range(7)]
+        assert bodies[0].names() == [f"p{n}" for n in range(7)]
         values = [v for body in bodies for v in memoryview(body.x).cast("d")]
         assert values == [float(n) for n in range(450)]
         assert collector.accepted == 450

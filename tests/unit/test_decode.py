@@ -114,6 +114,8 @@ def test_infinite_values_become_invalid_ones() -> None:
         (encode_record(Kind.EVENT, 7, 1, 0, b"\xc1"), "decode"),
         (columns_record(t0=-1), "decode"),
         (columns_record(p=[]), "decode"),
+        (columns_record(p="a"), "decode"),
+        (columns_record(p=["a", 1]), "decode"),
         (columns_record(x=b""), "columns"),
         (columns_record(x=bytes(17)), "columns"),
         (columns_record(i=bytes(2)), "columns"),

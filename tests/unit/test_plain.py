@@ -120,7 +120,8 @@ def test_records_hold_every_reading(readings: list[Reading], times: int) -> None
             memoryview(decoded.dt).cast("I"),
             memoryview(decoded.x).cast("d"),
         )
-        held += [(decoded.t0 + offset[n], decoded.p[index[n]], value[n]) for n in range(decoded.count)]
+        names = decoded.names()
+        held += [(decoded.t0 + offset[n], names[index[n]], value[n]) for n in range(decoded.count)]
     assert sorted(held) == sorted((reading.at_us, reading.point, reading.value) for reading in readings)
 
 
