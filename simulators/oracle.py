@@ -58,11 +58,12 @@ def check_rules(script: Script, rules: RuleSet) -> None:
     """
     names = {rule.name for rule in rules.about_readings()} | {rule.name for rule in rules.silence}
     names |= {rule.name for rule in rules.coincidence} | {rules.offline.name}
-    for i, expect in enumerate(script.scenario.expect):
-        if expect.rule and ":" not in expect.rule and expect.rule not in names:
-            raise script.source.refuse(
-                f"expect[{i}].rule", f"no rule `{expect.rule}`; there are {', '.join(sorted(names))}"
-            )
+    scenario = script.scenario
+    named = [(f"expect[{i}].rule", expect.rule) for i, expect in enumerate(scenario.expect)]
+    named += [(f"never[{i}].rule", never.rule) for i, never in enumerate(scenario.never)]
+    for path, rule in named:
+        if rule and ":" not in rule and rule not in names:
+            raise script.source.refuse(path, f"no rule `{rule}`; there are {', '.join(sorted(names))}")
 
 
 def _came(script: Script, path: str, expect: Expect, told: Iterable[Told]) -> Answer:
@@ -113,6 +114,7 @@ def _counts_against(script: Script, never: Never, each: Told) -> bool:
         and alarm.cls in never.classes
         and never.from_s <= each.at_s < never.until
         and (not never.where or _is_at(script, never.where, alarm))
+        and _is_by(never.rule, alarm)
     )
 
 

@@ -135,13 +135,16 @@ class Never(_Part, frozen=True, kw_only=True):
     classes: list[AlarmClass]
     where: str = ""
     """Empty: anywhere."""
+    rule: str = ""
+    """Raised by this rule; empty: by any."""
     from_s: Seconds = msgspec.field(default=ZERO, name="from")
     until: Seconds = FOREVER
 
     def __str__(self) -> str:
         until = "the end" if self.until == FOREVER else f"{self.until:g} s"
         where = f" at {self.where}" if self.where else ""
-        return f"never {' or '.join(self.classes)}{where}: {self.from_s:g} s to {until}"
+        rule = f" by {self.rule}" if self.rule else ""
+        return f"never {' or '.join(self.classes)}{where}{rule}: {self.from_s:g} s to {until}"
 
 
 class Scenario(_Part, frozen=True, kw_only=True):

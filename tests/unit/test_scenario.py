@@ -166,9 +166,12 @@ def test_faults_of_a_run_are_lines_of_the_timeline() -> None:
 
 
 def test_an_unknown_rule_in_the_oracle_is_refused() -> None:
-    """An expectation of a rule that nobody has could never hold."""
+    """An expectation of a rule that nobody has could never hold, and a ban would always."""
     script = parse(FIRE.replace("rule: heat-fire", "rule: heat-fir"), "fire.yaml")
     with pytest.raises(SourceError, match=r"fire\.yaml:21: .*no rule `heat-fir`; there are .*heat-fire"):
+        check_rules(script, default_rules())
+    script = parse(FIRE.replace("{classes: [fire],", "{classes: [fire], rule: zone-fir,"), "fire.yaml")
+    with pytest.raises(SourceError, match=r"fire\.yaml:23: .*no rule `zone-fir`; there are .*zone-fire"):
         check_rules(script, default_rules())
 
 
@@ -281,10 +284,12 @@ def test_the_oracle_knows_right_from_wrong(line: str, holds: bool) -> None:
         ("{classes: [fault, prealarm]}", False),
         ("{classes: [fire], until: 1 min}", True),
         ("{classes: [fire], from: 179}", True),
+        ("{classes: [fire], rule: zone-fire}", True),
+        ("{classes: [fire], rule: smoke-fire}", False),
     ],
 )
 def test_what_must_never_come_is_noticed(line: str, holds: bool) -> None:
-    """Class, place and interval each decide."""
+    """Class, place, rule and interval each decide."""
     assert answers(FIRE.replace("{classes: [fire], where: room-2}", line))[1] is holds
 
 
