@@ -19,7 +19,7 @@ import numpy as np
 from bench.figures import Figure, Result, Row
 from bench.house import DATABASE, PointRow, count, house
 from bench.processes import CpuMeter, Share, limiting
-from fengsui.model import Point
+from fengsui.model import Point, Quality
 from ingest.store.base import Rows
 from ingest.store.influx import MAX_ROWS_PER_REQUEST
 from ingest.store.line import Lines
@@ -38,24 +38,17 @@ _TIMEOUT_S = 600.0
 Progress = Callable[[str], None]
 
 
-class Sweeps(Template):
-    """Records of one gateway whose values change from sweep to sweep, 20.0 to 26.3 C."""
-
-    def __init__(self, *, begin_us: int) -> None:
-        super().__init__(points=POINTS, begin_us=begin_us, period_us=PERIOD_US)
-        self._sweeps = [
-            Template(points=POINTS, begin_us=begin_us, period_us=PERIOD_US, value=value(seq))
-            for seq in range(_VALUES)
-        ]
-
-    def record(self, spool: int, seq: int) -> bytes:
-        """The record of this number; the same at every sending."""
-        return self._sweeps[seq % _VALUES].record(spool, seq)
-
-
 def value(seq: int) -> float:
     """What every point measures in its sweep number ``seq``."""
     return round(20.0 + 0.1 * (seq % _VALUES), 1)
+
+
+def sweeps_from(begin_us: int) -> Template:
+    """Records of one gateway whose values change from sweep to sweep, 20.0 to 26.3 C."""
+    values = [value(sweep + 1) for sweep in range(_VALUES)]
+    return Template(
+        points=POINTS, begin_us=begin_us, period_us=PERIOD_US, values=values, quality=Quality.GOOD
+    )
 
 
 def names() -> list[str]:
@@ -158,8 +151,9 @@ async def _drain(folder: Path, sweeps: int, begin_us: int, tell: Progress) -> tu
     gateways = names()
     readings = sweeps * GATEWAYS * POINTS
     async with house(folder, points=points(gateways)) as running:
+        template = sweeps_from(begin_us)
         fleet = [
-            Member(name, running.login(name), Sweeps(begin_us=begin_us), spool=1 + i, records=sweeps)
+            Member(name, running.login(name), template, spool=1 + i, records=sweeps)
             for i, name in enumerate(gateways)
         ]
         pids = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.backlog import Progress
 from bench.figures import Figure, Result, Row
 from bench.house import House, PointRow, house
-from fengsui.model import Lane
+from fengsui.model import Lane, Quality
 from simulators.fleet import Member, Tally, Template, run_fleet
 from tests.waiting import until
 
@@ -100,7 +100,14 @@ async def _fill(running: House, fillers: list[str], backlog: int, tell: Progress
 def _member(
     running: House, name: str, points: int, records: int, rate_per_s: float | None, number: int
 ) -> Member:
-    template = Template(points=points, begin_us=time.time_ns() // 1000, period_us=1_000_000)
+    template = Template(
+        points=points,
+        begin_us=time.time_ns() // 1000,
+        period_us=1_000_000,
+        values=[21.5],
+        quality=Quality.GOOD,
+        per_record=points,
+    )
     login = running.login(name)
     return Member(name, login, template, spool=1 + number, records=records, rate_per_s=rate_per_s)
 

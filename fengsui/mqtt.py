@@ -138,12 +138,21 @@ class Connection:
         A socket closed with answers in it resets the connection: the broker stops at the first answer of its
         own that finds nobody, and drops what it had not read yet.
         """
-        self.flush()
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, Disconnected):
             async with asyncio.timeout(_LINGER_S):
-                while self._unread and not self._client._disconnected.done():
-                    self._arrived.clear()
-                    await self._arrived.wait()
+                await self.acknowledged()
+
+    async def acknowledged(self) -> None:
+        """Wait until the broker has acknowledged all that was sent.
+
+        Raises:
+            Disconnected: The connection is gone before.
+        """
+        self.flush()
+        while self._unread:
+            self._check_alive()
+            self._arrived.clear()
+            await self._arrived.wait()
 
     def flush(self) -> None:
         """Hand what is to be sent to the socket now."""

@@ -1,6 +1,7 @@
 """Readings of a device without a gateway of ours: ``{"p": point, "x": value, "t": time}``, or a list of such.
 
-Pure: no I/O, no clock. Everything about the payload is hostile until :func:`parse` has returned.
+``t`` may be left out. So may ``q``, the quality: 0 good, 1 uncertain, 2 bad, 3 out of range, 4 simulated or
+test. Pure: no I/O, no clock. Everything about the payload is hostile until :func:`parse` has returned.
 """
 
 from __future__ import annotations
@@ -36,6 +37,17 @@ class _Item(msgspec.Struct, forbid_unknown_fields=True):
     p: str
     x: float
     t: Annotated[int, msgspec.Meta(ge=0, lt=MAX_STAMP_US)] | msgspec.UnsetType = msgspec.UNSET
+    q: Quality | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def keys(self) -> int:
+        """How many keys it has."""
+        return 4 - (self.t is msgspec.UNSET) - (self.q is msgspec.UNSET)
+
+    @property
+    def quality(self) -> Quality:
+        """What it says, and otherwise good."""
+        return Quality.GOOD if isinstance(self.q, msgspec.UnsetType) else self.q
 
 
 _decoder = msgspec.json.Decoder(_Item | list[_Item])
@@ -44,8 +56,8 @@ _decoder = msgspec.json.Decoder(_Item | list[_Item])
 def parse(device: str, payload: bytes, received_at_us: int) -> list[Reading]:
     """The readings in a payload, in its order.
 
-    A reading without ``t`` gets the server's time and quality *uncertain*; several of one point in a payload
-    are 1 us apart, so that none overwrites another.
+    A reading without ``t`` gets the server's time and quality *uncertain*, if it says nothing worse; several
+    of one point in a payload are 1 us apart, so that none overwrites another.
 
     Args:
         device: Name of the device, as the broker knows it; only named in texts.
@@ -72,10 +84,20 @@ def parse(device: str, payload: bytes, received_at_us: int) -> list[Reading]:
             text = f"{device}: not a point name: {item.p[:80]!r}; use 1 to 64 of A-Z a-z 0-9 _ . : -"
             raise PlainError("point", text)
     # Names hold no quotes, so their number is known; a key that is there twice adds some.
-    quotes = sum(6 if item.t is msgspec.UNSET else 8 for item in items)
+    quotes = sum(2 * item.keys + 2 for item in items)
     if payload.count(b'"') != quotes:
-        raise PlainError("duplicate", f"{device}: a key is there twice; send each of p, x, t once")
+        raise PlainError("duplicate", f"{device}: a key is there twice; send each of p, x, t, q once")
     return list(_stamped(device, items, received_at_us))
+
+
+def encode(readings: Sequence[Reading]) -> bytes:
+    """A payload as a device makes it, with times in us: ``parse`` gives the same readings back.
+
+    Args:
+        readings: 1 to ``MAX_READINGS``; values are finite, and stamps later than 1973-03-03, as ``t`` asks.
+    """
+    items = [_Item(r.point, r.value, r.at_us, r.quality or msgspec.UNSET) for r in readings]
+    return msgspec.json.encode(items)
 
 
 def records(readings: Sequence[Reading]) -> list[bytes]:
@@ -96,7 +118,7 @@ def _stamped(device: str, items: Sequence[_Item], received_at_us: int) -> Iterat
         if isinstance(item.t, msgspec.UnsetType):
             at_us = stamps.get(item.p, received_at_us - 1) + 1
             stamps[item.p] = at_us
-            yield Reading(item.p, at_us, item.x, Quality.UNCERTAIN)
+            yield Reading(item.p, at_us, item.x, item.quality or Quality.UNCERTAIN)
         else:
             at_us = item.t if item.t > _MS_UP_TO else item.t * 1000
             if at_us >= MAX_STAMP_US:
@@ -104,7 +126,7 @@ def _stamped(device: str, items: Sequence[_Item], received_at_us: int) -> Iterat
                     f"{device}: t {item.t} is out of bounds; send milliseconds since 1970 UTC or leave it out"
                 )
                 raise PlainError("time", text)
-            yield Reading(item.p, at_us, item.x)
+            yield Reading(item.p, at_us, item.x, item.quality)
 
 
 class Refusals:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ SUMMARY = "run everything on this machine: broker, core, console, one gateway wi
 HOST = "127.0.0.1"
 GATEWAY = "gw-1"
 DEVICE = "device-1"
+MOST_FLEET = 1_000
 _LONGEST_SOCKET = 100
 
 
@@ -46,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mqtt-port", type=int, default=1883, metavar="PORT", help="of the broker (1883)")
     parser.add_argument("--console-port", type=int, default=8080, metavar="PORT", help="of the pages (8080)")
+    parser.add_argument(
+        "--fleet",
+        type=int,
+        default=0,
+        metavar="N",
+        help="let N more gateways in, for `fengsui load`; their settings go to fleet/ in the folder",
+    )
     parser.add_argument("--nats-server", type=Path, metavar="FILE", help="a nats-server program of your own")
 
 
@@ -58,11 +67,13 @@ async def _serve(args: argparse.Namespace, stop: Stop) -> None:
     folder: Path = args.folder
     if len(str(folder / "gateway/gateway.sock")) > _LONGEST_SOCKET:
         raise UsageError(f"{folder}: too long a path for the sockets in it; choose a shorter --folder")
+    if not 0 <= args.fleet <= MOST_FLEET:
+        raise UsageError(f"--fleet {args.fleet}: 0 to {MOST_FLEET} gateways are possible")
     program = args.nats_server or broker.nats_server()
     with _alone(folder):
         ports = Ports(_port("broker", args.mqtt_port), _port("console", args.console_port))
         password = secrets.passphrase()
-        config = write_settings(folder, ports)
+        config = write_settings(folder, ports, fleet=args.fleet)
         parts = [
             Part(
                 "broker",
@@ -105,11 +116,18 @@ async def _serve(args: argparse.Namespace, stop: Stop) -> None:
         await Supervisor(parts, logs=folder / "log", tell=_tell).run(stop, when_ready)
 
 
-def write_settings(folder: Path, ports: Ports) -> Path:
-    """Write every process's settings, and secrets where there are none yet; the broker's configuration."""
+def write_settings(folder: Path, ports: Ports, *, fleet: int = 0) -> Path:
+    """Write every process's settings, and secrets where there are none yet; the broker's configuration.
+
+    Beside them ``device/device.toml``, for ``fengsui simulate --plain``, and ``fleet/*.toml`` of so many
+    gateways for ``fengsui load``.
+    """
+    members = [f"load-{number:03d}" for number in range(fleet)]
     names = [("core", Role.CORE), (GATEWAY, Role.GATEWAY), (DEVICE, Role.DEVICE)]
+    names += [(member, Role.GATEWAY) for member in members]
     users = [User(name, role, secrets.keep(folder / "secrets" / name)) for name, role in names]
-    for name in ("broker", "core", "console", "gateway"):
+    shutil.rmtree(folder / "fleet", ignore_errors=True)
+    for name in ("broker", "core", "console", "gateway", "device", "fleet"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     texts = {
         "core": f"""\
@@ -134,27 +152,34 @@ core_socket = "../core/run/core.sock"
 database = "console.db"
 port = {ports.console}
 """,
-        "gateway": f"""\
-name = "{GATEWAY}"
+        "gateway": _gateway_text(GATEWAY, ports) + '\n[[drivers]]\nkind = "simulated"\nname = "district"\n',
+    }
+    for process, text in texts.items():
+        _write(folder / process / f"{process}.toml", process, text)
+    _write(folder / "device" / "device.toml", "gateway", _gateway_text(DEVICE, ports))
+    for member in members:
+        _write(folder / "fleet" / f"{member}.toml", "gateway", _gateway_text(member, ports))
+    return broker.write_nats(folder / "broker", users, host=HOST, port=ports.mqtt)
+
+
+def _gateway_text(name: str, ports: Ports) -> str:
+    return f"""\
+name = "{name}"
 socket = "gateway.sock"
 
 [broker]
 port = {ports.mqtt}
-username = "{GATEWAY}"
-password_file = "../secrets/{GATEWAY}"
+username = "{name}"
+password_file = "../secrets/{name}"
 
 [spool]
 folder = "spool"
+"""
 
-[[drivers]]
-kind = "simulated"
-name = "district"
-""",
-    }
-    for process, text in texts.items():
-        head = f'# made by `fengsui run` at every start; changes are lost\nprocess = "{process}"\n'
-        (folder / process / f"{process}.toml").write_text(head + text, encoding="utf-8")
-    return broker.write_nats(folder / "broker", users, host=HOST, port=ports.mqtt)
+
+def _write(path: Path, process: str, text: str) -> None:
+    head = f'# made by `fengsui run` at every start; changes are lost\nprocess = "{process}"\n'
+    path.write_text(head + text, encoding="utf-8")
 
 
 def welcome(folder: Path, ports: Ports, password: str) -> str:

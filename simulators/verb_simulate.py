@@ -24,6 +24,7 @@ from simulators import pump_room, stage
 from simulators.building import district, registry_file
 from simulators.junit import Suite, junit
 from simulators.oracle import Answer, check_rules, judge, unforeseen
+from simulators.plain import PlainDevice, publish
 from simulators.positive import positive
 from simulators.rehearsal import rehearse
 from simulators.scenario import Script, library, load
@@ -34,7 +35,7 @@ SUMMARY = "play scenarios with an oracle, run a simulated device, or write what 
 NOT_HELD = 1
 """Exit code when a line of an oracle does not hold."""
 
-_SCENARIO = {"check", "junit", "rules", "config", "speed", "seed", "fault", "gateway"}
+_SCENARIO = {"check", "junit", "rules", "config", "plain", "speed", "seed", "fault", "gateway"}
 _FITS = {"district": {"gateway"}, "pump-room": {"gateway", "driver"}, "modbus": {"host", "port", "check"}}
 _CHECK_ONLY = ("junit", "rules")
 _HOST = "127.0.0.1"
@@ -68,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     checked.add_argument("--rules", type=Path, metavar="FILE", help="judge by these (the shipped rules)")
     live = parser.add_argument_group("live, without --check")
     live.add_argument("--config", type=Path, metavar="FILE", help="settings of the gateway to play through")
+    live.add_argument(
+        "--plain",
+        action="store_true",
+        help="publish plain JSON, as a device without a gateway does; of --config the name and the broker "
+        "are used (`fengsui run` makes var/device/device.toml)",
+    )
     live.add_argument("--speed", type=positive, metavar="N", help="times as fast as it happens (1)")
     files = parser.add_argument_group("what belongs to a scenario or device")
     files.add_argument("--gateway", metavar="NAME", help="print its registry file, as read by this gateway")
@@ -108,8 +115,9 @@ def run(args: argparse.Namespace) -> int:
             "give --check (virtual time), or --config with the settings of a gateway to play it live"
         )
     gateway = settings.load(args.config, Settings)
+    play = _publish if args.plain else _play
     return run_process(
-        partial(_play, script, gateway, args.speed or 1.0, _seed(args, script)), name="simulate"
+        partial(play, script, gateway, args.speed or 1.0, _seed(args, script)), name="simulate"
     )
 
 
@@ -142,8 +150,8 @@ def _list() -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    for name in ("config", "speed", "gateway"):
-        if getattr(args, name) is not None:
+    for name in ("config", "plain", "speed", "gateway"):
+        if getattr(args, name) not in (None, False):
             raise UsageError(f"--{name} does not go with --check, which runs as fast as it can")
     rules = default_rules() if args.rules is None else read_rules(args.rules).rules
     scripts = [load(what, args.fault or []) for what in args.what or library()]
@@ -196,15 +204,39 @@ def _seed(args: argparse.Namespace, script: Script) -> int:
 async def _play(script: Script, gateway: Settings, speed: float, seed: int, stop: Stop) -> None:
     logging.getLogger("fengsui").setLevel(logging.WARNING)  # what is usual is in the progress line
     screen = Screen()
-    if words := stage.unplayed(script):
-        screen.tell(f"left out, for virtual time only: {', '.join(words)}")
-    driver = stage.ScenarioDriver(script, seed, speed, Pace(wall_us, asyncio.sleep))
+    driver = _driver(script, seed, speed, screen)
 
     def progress(driver: stage.ScenarioDriver) -> None:
         screen.progress(f"{script.source.name}: {driver.reached:4.0%}, {driver.produced:,} readings accepted")
 
     await stage.play(driver, gateway, stop, progress)
     screen.tell(f"{driver.reached:.0%} played, {driver.produced:,} readings accepted; seed {seed}")
+
+
+async def _publish(script: Script, device: Settings, speed: float, seed: int, stop: Stop) -> None:
+    logging.getLogger("fengsui").setLevel(logging.WARNING)
+    screen = Screen()
+    driver = _driver(script, seed, speed, screen)
+    plain = PlainDevice(device.name, device.broker)
+
+    def progress() -> None:
+        trouble = f"; no connection: {plain.trouble}" if plain.trouble else ""
+        screen.progress(
+            f"{script.source.name}: {driver.reached:4.0%}, {plain.published:,} published{trouble}"
+        )
+
+    await publish(driver, plain, stop, progress)
+    screen.tell(f"{driver.reached:.0%} played, {plain.published:,} readings published; seed {seed}")
+    if plain.left_out:
+        screen.tell(f"left out, a plain device cannot say them: {plain.left_out:,} events, invalid readings")
+    if plain.refused:
+        raise UsageError(f"the server refused {plain.refused} messages or more: {plain.reason}")
+
+
+def _driver(script: Script, seed: int, speed: float, screen: Screen) -> stage.ScenarioDriver:
+    if words := stage.unplayed(script):
+        screen.tell(f"left out, for virtual time only: {', '.join(words)}")
+    return stage.ScenarioDriver(script, seed, speed, Pace(wall_us, asyncio.sleep))
 
 
 # devices

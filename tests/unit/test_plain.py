@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fengsui.model import Kind, Quality, Reading
 from fengsui.wire import HEADER, MAX_BODY, MAX_SPAN_US, Header, Readings, decode_body
 from ingest.decode import count_readings
-from ingest.plain import MAX_READINGS, PlainError, Refusals, parse, records
+from ingest.plain import MAX_READINGS, PlainError, Refusals, encode, parse, records
 
 NOW = 1_700_000_000_000_000
 
@@ -37,6 +37,22 @@ def test_readings_of_one_point_without_time_stay_apart() -> None:
     assert [(r.point, r.at_us - NOW) for r in parse("dev", payload, NOW)] == [("a", 0), ("b", 0), ("a", 1)]
 
 
+def test_a_device_may_say_how_good_a_reading_is() -> None:
+    """Its quality is taken; without a time it is *uncertain* unless it says something worse."""
+    payload = b'[{"p":"a","x":1,"t":1700000000000,"q":4},{"p":"b","x":2,"q":4},{"p":"c","x":3,"q":0}]'
+    assert [r.quality for r in parse("dev", payload, NOW)] == [
+        Quality.SIMULATED,
+        Quality.SIMULATED,
+        Quality.UNCERTAIN,
+    ]
+
+
+def test_what_a_device_encodes_is_what_the_server_parses() -> None:
+    """The payload a simulated device makes gives the same readings back, stamp and quality included."""
+    readings = [Reading("a", NOW, 1.5), Reading("b:1", NOW + 1, -2e-9, Quality.SIMULATED)]
+    assert parse("dev", encode(readings), 0) == readings
+
+
 BOMBS = [
     (b"", "json"),
     (b"[" * 60_000, "json"),
@@ -52,6 +68,9 @@ BOMBS = [
     (b'{"p":"a","x":1,"t":1.5}', "json"),
     (b'{"p":"a","x":1,"t":-1}', "json"),
     (b'{"p":"a","x":1,"t":null}', "json"),
+    (b'{"p":"a","x":1,"q":5}', "json"),
+    (b'{"p":"a","x":1,"q":false}', "json"),
+    (b'{"p":"a","x":1,"q":4,"q":0}', "duplicate"),
     (b'{"p":"a","x":1,"gateway":"gw-2"}', "json"),
     (b'{"p":"\\ud800","x":1}', "json"),
     (b'{"p":"\xff","x":1}', "json"),

@@ -28,6 +28,16 @@ def test_the_settings_it_writes_are_good_settings(tmp_path: Path) -> None:
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_fleet_is_let_in_as_long_as_it_is_asked_for(tmp_path: Path) -> None:
+    """Each member has good settings and is known to the broker; without ``--fleet`` none is left."""
+    config = write_settings(tmp_path, Ports(1884, 8081), fleet=2)
+    for name in ("fleet/load-000", "fleet/load-001", "device/device"):
+        assert check(tmp_path / f"{name}.toml") == "gateway"
+    assert '"load-001"' in config.read_text()
+    assert '"load-001"' not in write_settings(tmp_path, Ports(1884, 8081)).read_text()
+    assert not list((tmp_path / "fleet").iterdir())
+
+
 def test_a_taken_port_is_replaced_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     """Who already has the default port keeps it; the person reads which one we took."""
     with socket.socket() as other:

@@ -1,0 +1,58 @@
+"""A fleet against a real core: records made by number, accounted for to the last one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from fengsui.model import Lane
+from fengsui.runtime import Stop, wall_us
+from fengsui.settings import Broker
+from simulators.fleet import Member, Tally, Template, load, registered
+from tests import coring
+from tests.servers import mosquitto
+
+GATEWAYS = ["load-000", "load-001", "load-002"]
+POINTS = 250
+
+
+def fleet(broker: Broker, template: Template, rate_per_s: float | None) -> list[Member]:
+    """Three gateways."""
+    return [
+        Member(name, broker, template, spool=number + 1, rate_per_s=rate_per_s, phase=number / 3)
+        for number, name in enumerate(GATEWAYS)
+    ]
+
+
+async def test_a_load_as_fast_as_it_can_ends_with_a_balance_without_residue(tmp_path: Path) -> None:
+    """What was made is committed, counted alike at both ends, and stored; nothing is an alarm."""
+    template = Template(points=POINTS, begin_us=wall_us(), period_us=1_000)
+    told: list[Tally] = []
+    async with mosquitto(tmp_path / "broker") as process:
+        broker = Broker(port=process.port)
+        members = fleet(broker, template, None)
+        async with asyncio.timeout(60), coring.core(tmp_path, broker, registered(GATEWAYS, POINTS)) as core:
+            tally = await load(members, 1.0, Stop(), told.append)
+            await coring.stored(core)
+            await coring.judged(core)
+            balances = core.balances()
+            alarms = core.watch.book.alarms(coring.ADMIN)
+    assert tally.made == tally.committed > 100
+    assert tally.waiting == 0
+    assert told[-1].committed <= tally.committed
+    assert balances.residue == 0
+    assert sum(w.next - 1 for w in balances.wire if w.lane is Lane.TELEMETRY) == tally.made
+    assert sum(s.stored for s in balances.store) == tally.readings
+    assert tally.readings == sum(template.readings(member.tally.committed) for member in members)
+    assert alarms == []
+
+
+async def test_a_load_without_a_server_is_left_waiting(tmp_path: Path) -> None:
+    """At a rate, records are made though nobody commits them, and the balance says so."""
+    template = Template(points=POINTS, begin_us=wall_us(), period_us=20_000)
+    async with mosquitto(tmp_path / "broker") as process, asyncio.timeout(30):
+        members = fleet(Broker(port=process.port), template, 100.0)
+        tally = await load(members, 1.0, Stop(), lambda _: None, drain_s=0.2)
+    assert tally.committed == 0
+    assert tally.waiting == tally.made >= 200
+    assert 0 < tally.sent <= 3 * 4
