@@ -93,6 +93,15 @@ class Changes(Runs):
         series = series.in_range
         return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
 
+    def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
+        _, _, steps, mean, variance, up, down, _ = self._course[slot, point].tolist()
+        return {
+            "mean": mean if steps else np.nan,
+            "scale": float(self._scale(number, steps, variance)) if steps else np.nan,
+            "sum": max(up, down) if steps >= self._learn[number] else np.nan,
+            "sum_limit": float(self._limit[number]),
+        }
+
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point that has a rule in it."""
         series, number = self._ruled(slot, series)
@@ -159,8 +168,7 @@ class Changes(Runs):
         steps, mean, variance, up, down, since_s = course
         limit = self._limit[number]
         off = step - mean
-        scale = np.sqrt(variance) * (1 + _UNCERTAIN / np.sqrt(np.maximum(steps, 1.0)))
-        scale = np.maximum(scale, self._least[number])
+        scale = self._scale(number, steps, variance)
         judged = ends & (steps >= self._learn[number])
         if judged.any():
             z = np.minimum(np.maximum(off / scale, -MOST_SCALES), MOST_SCALES)
@@ -184,3 +192,11 @@ class Changes(Runs):
         if stands.any():
             stale = ends & stands & (now_s - since_s >= self._relearn_s[number])
             steps[stale] = up[stale] = down[stale] = 0.0
+
+    def _scale(
+        self, number: NDArray[np.int16] | int, steps: Floats | float, variance: Floats | float
+    ) -> Floats:
+        """The learned scale as it is taken, however uncertain."""
+        scale = np.sqrt(variance) * (1 + _UNCERTAIN / np.sqrt(np.maximum(steps, 1.0)))
+        taken: Floats = np.maximum(scale, self._least[number])
+        return taken

@@ -67,6 +67,15 @@ class Drifts(Tracks):
         self._open[track] = opened
         return crossings
 
+    def _known(self, track: int) -> dict[str, float]:
+        rule, reference = self._rule[track], float(self._reference[track])
+        return {
+            "level": float(quantile(self._levels[[track]])[0]),
+            "reference": reference,
+            "high": reference + self._limit[rule] if self._up[rule] else np.nan,
+            "low": reference - self._limit[rule] if self._down[rule] else np.nan,
+        }
+
     def _end(self, closed: Closed, track: Rows, ended: Floats, cell: Ints) -> list[Crossing]:
         """Cells are full; where the period is over too, its level is judged."""
         cells, each = self._cells[track], np.arange(len(track))

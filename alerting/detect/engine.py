@@ -17,7 +17,7 @@ from alerting.detect.device import OWN, DeviceEvent
 from alerting.detect.order import Readings, by_point
 from alerting.detect.presence import Presence
 from alerting.detect.rules import Rule, RuleSet, Threshold
-from alerting.detect.slots import Crossing, applies
+from alerting.detect.slots import Crossing, Inside, applies
 from alerting.detect.stream import State, Stream
 from alerting.detect.verdict import Reason, Verdict, VerdictKind, Zone
 from alerting.detect.words import reason
@@ -205,6 +205,20 @@ class Engine:
                 )
             )  # fmt: skip
         return verdicts
+
+    def inside(self, point: int, *, test: bool = False) -> Inside:
+        """What every rule about readings knows of a point after its newest one: for people, not for judging.
+
+        Args:
+            point: ``Point.index``.
+            test: Of what is simulated there, not of what is real.
+
+        Returns:
+            By rule, numbers by their names in docs/lab.md; NaN = not known yet. Nothing is changed, so asking
+            after every reading changes no verdict.
+        """
+        stream = self._streams.get(_SIMULATED if test else _REAL)
+        return {} if stream is None else stream.inside(point)
 
     def gateway_seen(self, gateway: str, *, now_s: float, fresh: bool) -> None:
         """A hello or heartbeat of ``gateway`` came in; ``fresh`` with the first one of a connection."""

@@ -84,6 +84,22 @@ class Flats(Runs):
         series = series.in_range
         return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
 
+    def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
+        last, since_s, longest_s, begun_s, changes, _ = self._same[slot, point].tolist()
+        at_s = at_us / 1e6
+        learned = changes >= self._min_changes[number] and at_s - begun_s >= self._learn_s[number]
+        stuck_s = max(self._for_s[number], self._factor[number] * longest_s) if learned else np.inf
+        if (
+            self._low is not None
+            and self._high is not None
+            and not self._low[point] < last < self._high[point]
+        ):
+            stuck_s = min(stuck_s, self._rail_s[number])
+        return {
+            "same_s": np.nan if np.isnan(last) else at_s - since_s,
+            "stuck_s": float(stuck_s) if np.isfinite(stuck_s) else np.nan,
+        }
+
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point that has a rule in it."""
         series, number = self._ruled(slot, series)

@@ -43,6 +43,10 @@ class Noises(Tracks):
         self._learn = np.array([rule.learn_minutes if rule.above is None else 0 for rule in rules])
         self._window = np.array([rule.window_minutes for rule in rules])
 
+    def _known(self, track: int) -> dict[str, float]:
+        judged = self._kept[track, _LEARNED] >= self._learn[self._rule[track]]
+        return {"noisy_share": float(self._kept[track, _SHARE]) if judged else np.nan, "noisy_limit": MANY}
+
     def _follow(self, closed: Closed, track: Rows) -> list[Crossing]:
         rule = self._rule[track]
         kept = self._kept.take(track, axis=0)

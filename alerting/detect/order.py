@@ -159,6 +159,10 @@ class Order:
         """Bytes of state for all points."""
         return self._newest_us.nbytes + self._offset_us.nbytes + self._broken.nbytes
 
+    def newest_us(self, point: int) -> int:
+        """Stamp of the newest usable reading of a point; ``NEVER`` = none yet."""
+        return int(self._newest_us[point])
+
     def enter(self, readings: Readings, held_at_us: Ints, valid: Bools) -> tuple[Series, Readings | None]:
         """Readings in their points' order of time, and those that came late (None = none did).
 

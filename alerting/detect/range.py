@@ -46,6 +46,9 @@ class Ranges(Runs):
         """Judge readings; the crossings, unordered."""
         return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
 
+    def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
+        return {"low": float(self._low[slot, point]), "high": float(self._high[slot, point])}
+
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point."""
         point, value = series.readings.point, series.readings.value

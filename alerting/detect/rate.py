@@ -90,6 +90,15 @@ class Rates(Runs):
         series = series.in_range
         return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
 
+    def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
+        ambient, last, _, _ = self._course[slot, point].tolist()
+        ready = self._learned[slot, point] == _READY
+        return {
+            "surroundings": self._sign[number] * ambient if np.isfinite(ambient) else np.nan,
+            "ahead": last - ambient if ready else np.nan,
+            "rise": float(self._rise[number]),
+        }
+
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point that has a rule in it."""
         series, number = self._ruled(slot, series)

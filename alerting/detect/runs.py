@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.order import NEVER, Bools, Floats, Ints, Readings, Rows, Series
 from alerting.detect.rules import Held
-from alerting.detect.slots import Crossing, Slots
+from alerting.detect.slots import Crossing, Inside, Slots
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point
 
@@ -53,6 +53,18 @@ class Runs(Slots):
         slot = self.slot_of(rule, point)
         if slot is not None:
             self._state[slot, point] |= ACTIVE
+
+    def inside(self, point: int, at_us: int) -> Inside:
+        """What the rules that judge ``point`` know of it after its newest reading, which is of ``at_us``."""
+        return {
+            self._numbered[number].name: self._known(slot, number, point, at_us)
+            for slot, number in enumerate(self._rule[:, point].tolist())
+            if number >= 0
+        }
+
+    def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
+        """The same of one rule."""
+        raise NotImplementedError
 
     def _is_calm(self, slot: int, points: Rows, over: Sequence[Bools]) -> bool:
         """Nothing is beyond a limit in any of these arrays, and nothing is going on at any of ``points``."""

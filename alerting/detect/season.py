@@ -84,6 +84,16 @@ class Seasons(Tracks):
             told=(closed.value, mean + np.where(up, allowed, -allowed), self._on_delay_s[rule]),
         )
 
+    def _known(self, track: int) -> dict[str, float]:
+        rule, opened = self._rule[track], self._open[track]
+        usual = float(opened[_MEAN]) if opened[_COUNT] else np.nan
+        allowed = self._limit[rule] * max(float(opened[_SCALE]), self._least[rule])
+        return {
+            "usual": usual,
+            "high": usual + allowed if self._up[rule] else np.nan,
+            "low": usual - allowed if self._down[rule] else np.nan,
+        }
+
     def _learn(self, track: Rows, ended: Floats) -> None:
         """One more week of the hours that have ended, those among ``ended`` that were open at all."""
         rows = np.flatnonzero(ended[:, _COUNT] > 0)

@@ -21,6 +21,9 @@ from fengsui.model import Point
 
 RuleT = TypeVar("RuleT", bound=Rule)
 
+Inside = dict[str, dict[str, float]]
+"""What rules know of a point: by rule, numbers by their names in docs/lab.md; NaN = not known yet."""
+
 
 class Crossing(NamedTuple):
     """A reading that changed what a rule says of its point."""
@@ -51,6 +54,12 @@ class Detector(Protocol):
 
     def assume_active(self, rule: str, point: int) -> None:
         """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""
+
+    def inside(self, point: int, at_us: int) -> Inside:
+        """What the rules that judge ``point`` know of it after its newest reading, which is of ``at_us``.
+
+        Changes nothing.
+        """
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """A copy of all that must outlive the process."""

@@ -13,7 +13,7 @@ from alerting.detect.noise import Noises
 from alerting.detect.order import Series
 from alerting.detect.rules import RuleSet
 from alerting.detect.season import Seasons
-from alerting.detect.slots import Crossing
+from alerting.detect.slots import Crossing, Inside
 from alerting.detect.tracks import Tracks
 from alerting.detect.trend import Trends
 from fengsui.model import Point
@@ -59,6 +59,12 @@ class Slow:
         """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""
         for tracks in self._tracks.values():
             tracks.assume_active(rule, point)
+
+    def inside(self, point: int, at_us: int) -> Inside:
+        """What the rules that judge ``point`` know of it after the newest closed minute."""
+        return {
+            name: known for tracks in self._tracks.values() for name, known in tracks.inside(point).items()
+        }
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """A copy of all that must outlive the process."""

@@ -14,7 +14,7 @@ from alerting.detect.order import Bools, Ints, Order, Readings
 from alerting.detect.range import Ranges
 from alerting.detect.rate import Rates
 from alerting.detect.rules import RuleSet
-from alerting.detect.slots import Crossing, Detector
+from alerting.detect.slots import Crossing, Detector, Inside
 from alerting.detect.slow import Slow
 from alerting.detect.threshold import Thresholds
 from fengsui.model import Point
@@ -64,6 +64,15 @@ class Stream:
         for detector in self._detectors.values():
             detector.assume_active(rule, point)
         self._gate.assume_active(rule, point)
+
+    def inside(self, point: int) -> Inside:
+        """What every rule that judges ``point`` knows of it after its newest reading."""
+        at_us = self._order.newest_us(point)
+        return {
+            name: known
+            for detector in self._detectors.values()
+            for name, known in detector.inside(point, at_us).items()
+        }
 
     def state(self) -> State:
         """A copy of all that must outlive the process."""

@@ -53,6 +53,11 @@ class Thresholds(Runs):
             crossings += self._found(slot, readings, own, {VerdictKind.PAST: over})
         return crossings
 
+    def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
+        own = self._own[slot, point]
+        sign = self._sign[own]
+        return {"limit": float(self._limit[own] * sign), "reset": float(self._reset[own] * sign)}
+
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """One slot of every point."""
         readings = series.readings

@@ -16,7 +16,7 @@ from alerting.detect.minutes import MINUTE_US, Closed
 from alerting.detect.order import NEVER, Bools, Floats, Rows
 from alerting.detect.rules import Minutely
 from alerting.detect.runs import ACTIVE, follow
-from alerting.detect.slots import Crossing, assign, identity
+from alerting.detect.slots import Crossing, Inside, assign, identity
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point
 
@@ -78,6 +78,14 @@ class Tracks:
             if track >= 0 and self._numbered[self._rule[track]].name == rule:
                 self._state[track] |= ACTIVE
 
+    def inside(self, point: int) -> Inside:
+        """What the rules that judge ``point`` know of it after the newest closed minute."""
+        return {
+            self._numbered[self._rule[track]].name: self._known(track)
+            for track in self._track[:, point].tolist()
+            if track >= 0
+        }
+
     def state(self) -> dict[str, NDArray[np.generic]]:
         """A copy of the state; ``rules`` names the rule versions that the numbers in ``rule`` mean."""
         names = ("_rule", "_point", "_state", "_since_us", *self.ARRAYS)
@@ -106,6 +114,10 @@ class Tracks:
 
     def _follow(self, closed: Closed, track: Rows) -> list[Crossing]:
         """Judge the minutes, each of the track beside it."""
+        raise NotImplementedError
+
+    def _known(self, track: int) -> dict[str, float]:
+        """What one track knows."""
         raise NotImplementedError
 
     def _decide(

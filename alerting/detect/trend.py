@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerting.detect.minutes import Closed
-from alerting.detect.order import Floats, Ints, Rows
+from alerting.detect.order import Bools, Floats, Ints, Rows
 from alerting.detect.robust import TO_SIGMA, quantile
 from alerting.detect.rules import Trend
 from alerting.detect.slots import Crossing
@@ -51,6 +51,22 @@ class Line(NamedTuple):
     """Standard deviation of what the line does not explain."""
 
 
+class _Seen(NamedTuple):
+    """What tracks know; arrays of shape (n,).
+
+    Attributes:
+        slope: Of the newer half, per minute; 0 = nothing moves.
+        eta_s: Until the limit; infinite = never.
+        newer: Median of the newer half.
+        known: Half of the window's cells are.
+    """
+
+    slope: Floats
+    eta_s: Floats
+    newer: Floats
+    known: Bools
+
+
 class Trends(Tracks):
     """The last minutes of every trend rule at every point.
 
@@ -75,11 +91,36 @@ class Trends(Tracks):
         self._least = np.array([rule.least_change for rule in rules])
 
     def _follow(self, closed: Closed, track: Rows) -> list[Crossing]:
-        cells = self._enter(closed, track)
         rule = self._rule[track]
-        used, sign, limit = self._used[rule], self._sign[rule], self._limit[rule]
+        seen = self._look(self._enter(closed, track), rule)
+        limit = self._limit[rule]
+        return self._decide(
+            closed,
+            track,
+            over=(seen.eta_s > 0)
+            & (seen.eta_s <= self._within_s[rule]),  # beyond the limit a threshold speaks
+            under=seen.known
+            & (self._sign[rule] * (limit - seen.newer) > 0)
+            & (seen.eta_s > self._clear_s[rule]),
+            told=(seen.slope, limit, np.minimum(seen.eta_s, self._clear_s[rule])),
+        )
+
+    def _known(self, track: int) -> dict[str, float]:
+        rule = self._rule[[track]]
+        seen = self._look(self._cells[[track]], rule)
+        known, moves = bool(seen.known[0]), bool(np.isfinite(seen.eta_s[0]))
+        return {
+            "limit": float(self._limit[rule[0]]),
+            "slope_per_min": float(seen.slope[0]) if known else np.nan,
+            "left_s": float(seen.eta_s[0]) if known and moves else np.nan,
+            "within_s": float(self._within_s[rule[0]]),
+        }
+
+    def _look(self, cells: Cells, rule: Numbers) -> _Seen:
+        """What tracks with these cells, oldest first, know."""
+        used, sign = self._used[rule], self._sign[rule]
         cells = _newest(cells, used)
-        slope, eta_s = np.zeros(len(track)), np.full(len(track), np.inf)
+        slope, eta_s = np.zeros(len(rule)), np.full(len(rule), np.inf)
         newer = quantile(_newest(cells[:, CELLS // 2 :], used // 2))
         older = quantile(np.where(used[:, None] // 2 > _AGE, np.float32(np.nan), cells))
         known = np.count_nonzero(~np.isnan(cells), axis=1) * 2 >= used
@@ -87,13 +128,7 @@ class Trends(Tracks):
         rows = np.flatnonzero(known & ~(sign * (newer - older) < self._least[rule] / 4))
         if len(rows):
             slope[rows], eta_s[rows] = self._forecast(cells[rows], rule[rows])
-        return self._decide(
-            closed,
-            track,
-            over=(eta_s > 0) & (eta_s <= self._within_s[rule]),  # beyond the limit a threshold speaks
-            under=known & (sign * (limit - newer) > 0) & (eta_s > self._clear_s[rule]),
-            told=(slope, limit, np.minimum(eta_s, self._clear_s[rule])),
-        )
+        return _Seen(slope, eta_s, newer, known)
 
     def _forecast(self, cells: Cells, rule: Numbers) -> tuple[Floats, Floats]:
         """Slope per minute, and seconds until the limit (infinite = nothing moves there); known windows."""
