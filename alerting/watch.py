@@ -17,7 +17,7 @@ from sqlalchemy import Engine as Database
 
 from alerting.alarms.book import Book, Change
 from alerting.alarms.lifecycle import Alarm
-from alerting.alarms.record import Entry, Recorder
+from alerting.alarms.record import Entry, Recorder, Within
 from alerting.detect.device import DeviceEvent
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
@@ -74,6 +74,7 @@ class Watch:
         monotonic_s: The server's monotonic clock, in seconds.
         wall_us: The server's wall clock, in us since 1970 UTC.
         beat: Stamped with every tick: proof that the watch is alive.
+        within: Called inside each transaction of the record, see ``Recorder``.
         deadline_s: A change that is not recorded by then is shown anyway.
     """
 
@@ -89,6 +90,7 @@ class Watch:
         monotonic_s: Callable[[], float],
         wall_us: Callable[[], int],
         beat: Callable[[], None],
+        within: Within | None = None,
         deadline_s: float = 1.0,
     ) -> None:
         self._rules = rules
@@ -102,7 +104,12 @@ class Watch:
         self.engine = Engine(rules, registry.points, now_s=monotonic_s())
         self.book = Book(registry.points, rules)
         self.recorder = Recorder(
-            database, publish, wall_us=wall_us, recorded=self.book.recorded, deadline_s=deadline_s
+            database,
+            publish,
+            wall_us=wall_us,
+            recorded=self.book.recorded,
+            within=within,
+            deadline_s=deadline_s,
         )
         self.cursor = Cursor(journal)
         """What detection has read; begin reading after it."""

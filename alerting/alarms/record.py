@@ -91,6 +91,9 @@ RETRY_S = (0.5, 5.0)
 
 _GENESIS = "0" * 64
 
+Within = Callable[[Connection, Sequence[Change]], None]
+"""What somebody else writes in the transaction that records these changes."""
+
 log = structlog.get_logger()
 
 
@@ -131,6 +134,10 @@ class Recorder:
             return at once.
         wall_us: The server's wall clock, for ``recorded_at_us``.
         recorded: Told about each alarm version with its number, before ``publish``.
+        within: Called inside the transaction that records a batch, after its rows, with the changes
+            as recorded (their alarms numbered): what must be true exactly when they are is written by it.
+            It runs in the database's thread; what it raises takes the whole batch back, and a database error
+            is tried again.
         deadline_s: See ``DEADLINE_S``.
         retry_s: First and longest pause after the database refused.
     """
@@ -142,10 +149,12 @@ class Recorder:
         *,
         wall_us: Callable[[], int],
         recorded: Callable[[Alarm], None],
+        within: Within | None = None,
         deadline_s: float = DEADLINE_S,
         retry_s: tuple[float, float] = RETRY_S,
     ) -> None:
         self._engine = engine
+        self._within = within
         self._publish = publish
         self._wall_us = wall_us
         self._recorded = recorded
@@ -235,7 +244,12 @@ class Recorder:
                 continue
             try:
                 alarms = await asyncio.to_thread(
-                    _write, self._engine, [item.change for item in taken], self._cursor, self._wall_us()
+                    _write,
+                    self._engine,
+                    [item.change for item in taken],
+                    self._cursor,
+                    self._wall_us(),
+                    self._within,
                 )
             except (SQLAlchemyError, OSError) as error:
                 self._refused(_text(error))
@@ -312,7 +326,9 @@ def _load(engine: Engine) -> Loaded:
         return Loaded(alarms, list(closed)[::-1], cursor, number)
 
 
-def _write(engine: Engine, changes: Sequence[Change], cursor: Cursor | None, now_us: int) -> list[Alarm]:
+def _write(
+    engine: Engine, changes: Sequence[Change], cursor: Cursor | None, now_us: int, within: Within | None
+) -> list[Alarm]:
     """Record what is not recorded yet, and the cursor, in one transaction; the alarms with their numbers."""
     with writing(engine) as connection:
         last = connection.execute(
@@ -322,6 +338,7 @@ def _write(engine: Engine, changes: Sequence[Change], cursor: Cursor | None, now
         ).first()
         number, chain = (last.number, last.chain) if last is not None else (0, _GENESIS)
         alarms: list[Alarm] = []
+        written: list[Change] = []
         for change in changes:
             known = _recorded_already(connection, change.alarm)
             if known is not None:  # a commit whose answer was lost
@@ -339,6 +356,9 @@ def _write(engine: Engine, changes: Sequence[Change], cursor: Cursor | None, now
             connection.execute(insert(record_table).values(**row, chain=chain))
             _put_alarm(connection, alarm, body)
             alarms.append(alarm)
+            written.append(change._replace(alarm=alarm))
+        if within is not None and written:
+            within(connection, written)
         if cursor is not None:
             connection.execute(delete(cursor_table))
             connection.execute(insert(cursor_table).values(**cursor._asdict()))

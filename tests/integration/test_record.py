@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Connection, Engine, event, select, text
+from sqlalchemy.exc import OperationalError
 
 from alerting.alarms.book import Book, Change
 from alerting.alarms.lifecycle import Alarm, State
@@ -206,6 +207,41 @@ async def test_a_commit_whose_answer_was_lost_is_not_recorded_twice(scene: Scene
     assert await scene.recorder.flush(5.0)
     assert len(scene.rows()) == 1
     assert [e.alarm.number for e in scene.shown(recorded=True)] == [1, 1]
+
+
+async def test_what_is_written_within_is_recorded_or_taken_back_with_the_changes(scene: Scene) -> None:
+    """The hook sees numbered changes inside their transaction: both are kept, or neither, and each once."""
+    with writing(scene.engine) as connection:
+        connection.execute(text("CREATE TABLE step (number BIGINT, what TEXT)"))
+    fails = {"left": 1}
+    calls: list[list[int | None]] = []
+
+    def within(connection: Connection, changes: Sequence[Change]) -> None:
+        calls.append([change.alarm.number for change in changes])
+        for change in changes:
+            values = {"number": change.alarm.number, "what": change.what}
+            connection.execute(text("INSERT INTO step VALUES (:number, :what)"), values)
+        if fails["left"]:
+            fails["left"] -= 1
+            raise OperationalError("COMMIT", {}, OSError("the disk went away"))
+
+    recorder = Recorder(
+        scene.engine, lambda _: None, wall_us=lambda: T0_US, recorded=lambda _: None, within=within,
+        retry_s=(0.02, 0.1),
+    )  # fmt: skip
+    changes = [*scene.event(0), *scene.event(1)]
+    recorder.submit(changes, None)
+    async with running(recorder):
+        await until(lambda: recorder.fault, 5.0, "the first attempt failed")
+        assert scene.rows() == []
+        assert await recorder.flush(5.0)
+        recorder.submit(changes, None)
+        assert await recorder.flush(5.0)
+    assert calls == [[1, 2], [1, 2]]
+    with scene.engine.connect() as connection:
+        steps = [tuple(row) for row in connection.execute(text("SELECT number, what FROM step"))]
+    assert steps == [(1, "raised"), (2, "raised")]
+    assert [number for number, _, _ in scene.rows()] == [1, 2]
 
 
 async def test_book_and_cursor_come_back(scene: Scene) -> None:
