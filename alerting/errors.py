@@ -9,7 +9,10 @@
     │   ├── NotAllowed         the person's roles do not allow it
     │   └── Impossible         nobody can do that to this alarm: the text says what to change
     ├── RecordUnavailable      the state database does not answer: try again later
-    └── RulesRefused           a rule file that cannot be used: correct it; ``problems`` holds every one
+    ├── FileRefused            a file that cannot be used: correct it; ``problems`` holds every one
+    │   ├── RulesRefused       a rule file
+    │   └── RosterRefused      a roster, which says who is called when
+    └── DeliveryError          a message was not delivered; ``retryable`` says whether later may help
 """
 
 from __future__ import annotations
@@ -70,14 +73,14 @@ class RecordUnavailable(AlertingError, Unavailable):
 
 
 class Problem(NamedTuple):
-    """What is wrong in a rule file, and what to do; line 0 stands for the whole file."""
+    """What is wrong in a file, and what to do; line 0 stands for the whole file."""
 
     line: int
     text: str
 
 
-class RulesRefused(AlertingError, FengsuiError):
-    """A rule file that cannot be used; nothing of it was taken. ``str()`` has lines ``file:line: reason``."""
+class FileRefused(AlertingError, FengsuiError):
+    """A file that cannot be used; nothing of it was taken. ``str()`` has lines ``file:line: reason``."""
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         self.name = name
@@ -85,3 +88,19 @@ class RulesRefused(AlertingError, FengsuiError):
         super().__init__(
             "\n".join(f"{name}:{line}: {text}" if line else f"{name}: {text}" for line, text in self.problems)
         )
+
+
+class RulesRefused(FileRefused):
+    """A rule file that cannot be used."""
+
+
+class RosterRefused(FileRefused):
+    """A roster that cannot be used."""
+
+
+class DeliveryError(AlertingError):
+    """A message was not delivered; ``retryable`` says whether the same may succeed later."""
+
+    def __init__(self, text: str, *, retryable: bool) -> None:
+        super().__init__(text)
+        self.retryable = retryable
