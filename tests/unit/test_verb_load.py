@@ -72,7 +72,7 @@ def test_a_sweep_is_split_into_records_that_the_contract_allows() -> None:
         bodies.append(body)
     assert [body.count for body in bodies] == [200, 200, 50] * 2
     assert [body.t0 - BEGIN_US for body in bodies] == [0, 0, 0, 1_000_000, 1_000_000, 1_000_000]
-    assert [name for body in bodies[:3] for name in body.p] == template.names
+    assert [name for body in bodies[:3] for name in body.names()] == template.names
     assert {quality for body in bodies for quality in body.q or b""} == {Quality.SIMULATED}
     assert [template.readings(n) for n in (0, 1, 3, 5)] == [0, 200, 450, 850]
     assert template.taken(2.5) == 9
