@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -12,11 +13,13 @@ from msgspec import Raw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocket
 
+from alerting.statistics import Statistics
 from console.auth import Session
 from console.core import Core
 from console.errors import CoreError
 from console.guard import LIVE, Door
 from console.live import Hub
+from console.tables import TABLES, to_csv
 from fengsui.model import NAME, POINT_NAME
 from fengsui.viewer import Action
 
@@ -177,6 +180,33 @@ async def history(
     )
 
 
+async def statistics(
+    session: Signed,
+    core: Line,
+    from_us: Annotated[int, Query(ge=0, le=FARTHEST_US)],
+    to_us: Annotated[int, Query(ge=0, le=FARTHEST_US)],
+    operators: Annotated[int | None, Query(ge=1, le=1000)] = None,
+) -> Response:
+    """Load of the desk, bad actors, nuisances by make, and time to acknowledge, over a span."""
+    asked = {} if operators is None else {"operators": operators}
+    return _json(await core.request("statistics", session.viewer, from_us=from_us, to_us=to_us, **asked))
+
+
+async def statistics_table(
+    table: Annotated[str, Path(pattern=rf"^({'|'.join(TABLES)})$")],
+    session: Signed,
+    core: Line,
+    from_us: Annotated[int, Query(ge=0, le=FARTHEST_US)],
+    to_us: Annotated[int, Query(ge=0, le=FARTHEST_US)],
+) -> Response:
+    """One table of the statistics as CSV."""
+    answer = await core.request("statistics", session.viewer, from_us=from_us, to_us=to_us)
+    text = to_csv(msgspec.json.decode(bytes(answer), type=Statistics), table)
+    return Response(
+        text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{table}.csv"'}
+    )
+
+
 async def status(session: Signed, core: Line) -> Response:
     """Server, gateways and both balances of conservation, now."""
     return _json(await core.request("status", session.viewer))
@@ -280,6 +310,8 @@ DOORS = [
     Door("GET", "/api/v1/points", points, Action.READ),
     Door("GET", "/api/v1/points/{point}/history", history, Action.READ),
     Door("GET", "/api/v1/status", status, Action.READ),
+    Door("GET", "/api/v1/statistics", statistics, Action.READ),
+    Door("GET", "/api/v1/statistics/{table}.csv", statistics_table, Action.READ),
     Door("GET", "/api/v1/discovered", discovered, Action.REGISTER),
     Door("POST", "/api/v1/discovered/accept", accept, Action.REGISTER),
     Door("GET", "/api/v1/deadletters", deadletters, Action.READ_DEAD_LETTERS),

@@ -89,6 +89,10 @@ class _Server(Collector):
         pending = server.get("database", {}).get("pending", 0)
         yield GaugeMetricFamily("fengsui_record_pending", "Shown, not yet recorded.", pending)
         yield GaugeMetricFamily("fengsui_faults", "Faults of the core.", len(server.get("faults", ())))
+        open_ = GaugeMetricFamily("fengsui_alarms", "Open alarms, no tests.", labels=["class", "state"])
+        for cls, state, count in self._status.get("alarms", ()):
+            open_.add_metric([cls, state], count)
+        yield open_
         heard = GaugeMetricFamily("fengsui_gateway_up", "Heard within 65 s.", labels=["gateway"])
         for gateway in self._status.get("gateways", ()):
             heard.add_metric([gateway["gateway"]], bool(gateway["online"]))

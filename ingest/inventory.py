@@ -65,6 +65,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     model: str = ""
+    batch: str = ""
+    """Of its production: what fails together was often made together."""
     type: str = ""
     """What kind of device it is, such as ``hydrant``; its points carry it, rules choose by it."""
     zone: str = ""
@@ -77,7 +79,7 @@ FIELDS: Mapping[Sort, tuple[str, ...]] = {
     Sort.UNIT: ("id", "name"),
     Sort.BUILDING: ("id", "name", "unit"),
     Sort.ZONE: ("id", "name", "building"),
-    Sort.DEVICE: ("id", "name", "model", "type", "zone", "building"),
+    Sort.DEVICE: ("id", "name", "model", "batch", "type", "zone", "building"),
     Sort.POINT: (
         "id", "gateway", "name", "quantity", "uom",
         "device", "zone", "building", "unit", "place", "low", "high",
@@ -313,6 +315,7 @@ class _Merge:
             id=fields["id"],
             name=_name(fields),
             model=display(fields.get("model", ""), "model"),
+            batch=display(fields.get("batch", ""), "batch"),
             type=display(fields.get("type", ""), "type"),
             zone=zone,
             building=building,

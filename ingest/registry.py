@@ -161,6 +161,11 @@ class Registry:
         """The point of this id."""
         return self._inventory.by_id.get(id_)
 
+    def device_of(self, point: str) -> Device | None:
+        """The device that a registered point belongs to."""
+        known = self.by_id(point)
+        return self._inventory.devices.get(known.device) if known is not None else None
+
     def building_name(self, id_: str) -> str:
         """What people call a building; its id when nobody has named it."""
         building = self._inventory.buildings.get(id_)

@@ -77,7 +77,7 @@ def write(inventory: Inventory, format_: Format) -> bytes:
     for sort, item in inventory.items():
         fields = _texts(sort, item)
         cells = (
-            fields.get(name, "") if name in _NUMBERS else _guard(fields.get(name, "")) for name in _COLUMNS
+            fields.get(name, "") if name in _NUMBERS else guarded(fields.get(name, "")) for name in _COLUMNS
         )
         rows.writerow([sort.value, *cells])
     return out.getvalue().encode("utf-8-sig")  # a spreadsheet takes it for UTF-8 only with the mark
@@ -203,7 +203,8 @@ def _csv_row(line: int, header: list[str], cells: list[str]) -> Row:
     return Row(line, Sort(sort), fields)
 
 
-def _guard(text: str) -> str:
+def guarded(text: str) -> str:
+    """A cell that no spreadsheet runs as a formula."""
     return "'" + text if text[:1] in _FORMULA or text[:1] == "'" else text
 
 

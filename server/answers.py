@@ -6,10 +6,12 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import structlog
+from msgspec import Meta
+from sqlalchemy import Engine
 
 from alerting.alarms.desk import Order
 from alerting.alarms.lifecycle import Alarm, Step
@@ -17,6 +19,7 @@ from alerting.detect.rules import RuleSet
 from alerting.errors import AlarmRefused, RecordUnavailable, RulesRefused
 from alerting.rulebook.diff import kind_of
 from alerting.rulebook.explain import explain
+from alerting.statistics import Make, Statistics, TooMuch, of_span
 from alerting.watch import Watch
 from fengsui.viewer import Action, Viewer
 from ingest.deadletter import DeadLetter, DeadLetterForbidden, DeadLetterUnavailable
@@ -69,6 +72,12 @@ class _Accept(msgspec.Struct, forbid_unknown_fields=True):
     unit: str = ""
 
 
+class _Span(msgspec.Struct, forbid_unknown_fields=True):
+    from_us: int
+    to_us: int
+    operators: Annotated[int, Meta(ge=1, le=1_000)] | None = None
+
+
 class _Letters(msgspec.Struct, forbid_unknown_fields=True):
     limit: int = 100
     before: int | None = None
@@ -100,6 +109,7 @@ class Asked(Protocol):
 
     settings: Settings
     watch: Watch
+    database: Engine
     registry: Registry
     store: SeriesStore
     latest: LatestReadings
@@ -136,6 +146,7 @@ class Answers:
             "history": (Action.READ, _History, self._history),
             "points": (Action.READ, _Find, self._points),
             "status": (Action.READ, _Nothing, self._status),
+            "statistics": (Action.READ, _Span, self._statistics),
             "discovered": (Action.REGISTER, _Nothing, self._discovered),
             "accept": (Action.REGISTER, _Accept, self._accept),
             "deadletters": (Action.READ_DEAD_LETTERS, _Letters, self._deadletters),
@@ -170,7 +181,7 @@ class Answers:
             raise Refused(error.code, str(error)) from error
         except (RegistryForbidden, DeadLetterForbidden) as error:
             raise Refused("forbidden", str(error)) from error
-        except (RowsRefused, RulesRefused, BacktestRefused) as error:
+        except (RowsRefused, RulesRefused, BacktestRefused, TooMuch) as error:
             raise Refused("invalid", str(error)) from error
         except PointHidden as error:
             raise Refused("unknown", "there is no such point") from error
@@ -212,6 +223,13 @@ class Answers:
 
     async def _status(self, viewer: Viewer, _args: _Nothing) -> dict[str, Any]:
         return self._core.status(viewer)
+
+    async def _statistics(self, viewer: Viewer, args: _Span) -> Statistics:
+        return await of_span(self._core.database, viewer, self._make_of, **msgspec.structs.asdict(args))
+
+    def _make_of(self, point: str) -> Make:
+        device = self._core.registry.device_of(point)
+        return Make(device.model, device.batch) if device is not None else Make("", "")
 
     async def _discovered(self, viewer: Viewer, _args: _Nothing) -> Any:
         return self._core.registry.discovered(viewer)

@@ -72,6 +72,7 @@ class Core:
         clock: Timepiece,
     ) -> None:
         self.settings = settings
+        self.database = database
         self.registry = registry
         self.journal = journal
         self.clock = clock
@@ -408,6 +409,9 @@ class Core:
             "store_balance": [
                 as_json(balance) for balance in balances.store if seen is None or balance.gateway in seen
             ],
+            "alarms": [[*key, count] for key, count in self.watch.book.counts().items()]
+            if viewer is None or viewer.units is None
+            else [],
             "latency": self.latest.latency_ms(),
         }
 

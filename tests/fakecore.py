@@ -10,6 +10,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from alerting.statistics import Make, compute
+
 Json = dict[str, Any]
 
 
@@ -241,6 +245,10 @@ class FakeCore:
     def _do_alarms(self, _request: Json, units: list[str] | None) -> Json:
         seen = [one for one in self.alarms.values() if units is None or one["unit"] in units]
         return {"ok": {"number": self.number, "alarms": seen}}
+
+    def _do_statistics(self, request: Json, _units: list[str] | None) -> Json:
+        quiet = compute([], [], lambda _: Make("", ""), from_us=request["from_us"], to_us=request["to_us"])
+        return {"ok": msgspec.to_builtins(quiet)}
 
     def _do_acknowledge(self, request: Json, units: list[str] | None) -> Json:
         one = self.alarms.get(request["alarm"])

@@ -18,7 +18,7 @@ What persons do is in ``desk.py``, which changes alarms through the methods of t
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -159,6 +159,10 @@ class Book:
     def alarms(self, viewer: Viewer) -> list[Alarm]:
         """The open alarms that ``viewer`` may see."""
         return [alarm for alarm in self._open.values() if viewer.sees(alarm.unit)]
+
+    def counts(self) -> Counter[tuple[AlarmClass, State]]:
+        """How many open alarms there are of each class in each state, tests left out."""
+        return Counter((alarm.cls, alarm.state) for alarm in self._open.values() if not alarm.test)
 
     def closed(self, viewer: Viewer, limit: int) -> list[Alarm]:
         """The newest closed alarms that ``viewer`` may see, of those still kept; the newest first."""

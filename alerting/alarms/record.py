@@ -58,6 +58,7 @@ record_table = Table(
     Column("body", Text, nullable=False),
     Column("chain", String(64), nullable=False),
     UniqueConstraint("alarm", "version"),
+    Index("ix_alarm_record_at_us", "at_us"),
 )
 
 alarm_table = Table(

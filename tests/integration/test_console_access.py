@@ -56,7 +56,8 @@ async def served(tmp_path: Path) -> AsyncIterator[Console]:
 def path_of(door: str) -> str:
     """A path that leads through the door."""
     path = door.replace("{alarm}", "alarm-P-1").replace("{point}", "P-1").replace("{ticket}", "0" * 16)
-    return path + ("?from_us=0&to_us=1000000" if "history" in path else "")
+    path = path.replace("{table}", "bad_actors")
+    return path + ("?from_us=0&to_us=1000000" if "history" in path or "statistics" in path else "")
 
 
 async def test_every_role_at_every_door_with_every_method(served: Console) -> None:
@@ -285,6 +286,16 @@ async def test_metrics_show_both_balances_to_an_admin(served: Console) -> None:
     documented = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
     for name in set(re.findall(r"^(fengsui_\w+)", text, re.MULTILINE)):
         assert f"`{name}`" in documented, f"{name} is not in docs/metrics.md"
+
+
+async def test_statistics_come_as_tables(served: Console) -> None:
+    """A table is a CSV file of its own; one that is none is not there."""
+    async with served.person("viewer") as person:
+        answer = await person.client.get("/api/v1/statistics/answered.csv?from_us=0&to_us=1000000")
+        assert (answer.status_code, answer.text) == (200, "cls,alarms,acknowledged,p50_s,p95_s\r\n")
+        assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+        wrong = await person.client.get("/api/v1/statistics/alarms.csv?from_us=0&to_us=1000000")
+        assert wrong.status_code == 422
 
 
 def test_every_action_behind_a_door_is_one_of_ours() -> None:

@@ -23,6 +23,7 @@ from alerting.alarms.record import PENDING_PER_ALARM, Entry, Recorder, first_bro
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor
 from alerting.errors import RecordUnavailable
+from alerting.statistics import Make, TooMuch, of_span
 from fengsui.batch import GatewayEvent
 from fengsui.database import connect, writing
 from fengsui.model import AlarmClass, Event, What
@@ -321,6 +322,21 @@ async def test_an_acknowledgement_without_database_has_no_number_and_is_recorded
         assert (alarm.state, alarm.number) == (State.ACKNOWLEDGED, None)
     await scene.all_recorded()
     assert scene.rows()[-1][1:] == (target.id, 2)
+
+
+async def test_statistics_of_a_span(scene: Scene) -> None:
+    """Every ring of the span is counted, of the viewer's units only; a span that is none is refused."""
+    scene.fires(count=3)
+    assert await scene.recorder.flush(5.0)
+    span = {"from_us": T0_US, "to_us": T0_US + 600_000_000}
+    day = await of_span(scene.engine, OFFICER, lambda _: Make("", ""), **span)
+    assert (day.alarms, day.load.rung, day.load.classes) == (3, 3, {AlarmClass.FIRE: 3})
+    stranger = Viewer("0999", frozenset({Role.OFFICER}), frozenset({"another"}))
+    assert (await of_span(scene.engine, stranger, lambda _: Make("", ""), **span)).alarms == 0
+    late = {"from_us": T0_US + 2, "to_us": T0_US + 3}  # one fire was heard 2 us after the begin
+    assert (await of_span(scene.engine, OFFICER, lambda _: Make("", ""), **late)).load.rung == 1
+    with pytest.raises(TooMuch, match="at most 400 days"):
+        await of_span(scene.engine, OFFICER, lambda _: Make("", ""), from_us=1, to_us=1)
 
 
 async def test_pending_is_bounded_per_alarm(scene: Scene) -> None:

@@ -213,7 +213,7 @@ async def _ask(stack: Stack, person: Person, one: _Try) -> int:
     alarms = (await stack.core.ask("alarms"))["alarms"]
     alarm = next(alarm for alarm in alarms if alarm["name"] == one.point)
     path = one.door.path.replace("{alarm}", alarm["id"]).replace("{point}", f"g1-{one.point}")
-    path = path.replace("{ticket}", "0" * 16)
+    path = path.replace("{ticket}", "0" * 16).replace("{table}", "bad_actors")
     bodies: dict[str, dict[str, object]] = {
         "/api/v1/discovered/accept": {
             "gateway": "g1", "name": f"new-{one.viewer.person}", "id": f"new-{one.viewer.person}",
@@ -224,7 +224,7 @@ async def _ask(stack: Stack, person: Person, one: _Try) -> int:
     }  # fmt: skip
     answer = await person.client.request(
         one.method,
-        path + ("?from_us=0&to_us=1000000" if "history" in path else ""),
+        path + ("?from_us=0&to_us=1000000" if "history" in path or "statistics" in path else ""),
         json=bodies.get(one.door.path, {"version": alarm["version"]}),
         headers={"x-fengsui-token": person.token, "accept": "application/json"},
     )

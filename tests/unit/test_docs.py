@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -44,3 +45,17 @@ def test_the_run_lock_is_part_of_the_dev_lock() -> None:
         for name in ("run.txt", "dev.txt")
     ]
     assert versions[0] <= versions[1]
+
+
+def test_the_dashboard_asks_for_what_there_is() -> None:
+    """Every metric of the Grafana dashboard is one that is documented, and so one that is shown."""
+    board = json.loads((ROOT / "deploy/grafana/fengsui.json").read_text(encoding="utf-8"))
+    asked = {
+        name
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"fengsui_\w+", target["expr"])
+    }
+    documented = set(re.findall(r"`(fengsui_\w+)`", (ROOT / "docs/metrics.md").read_text(encoding="utf-8")))
+    assert len(asked) > 10
+    assert asked <= documented
