@@ -359,7 +359,7 @@ async def test_from_the_panel_to_the_journal(tmp_path: Path) -> None:
             entries = await it.entries()
     assert {entry.lane for entry in entries if entry.header.kind == Kind.EVENT} == {Lane.ALARM}
     readings = bodies(it, entries, Kind.READINGS)
-    assert {name for body in readings for name in body.p} == {"hydrant"}
+    assert {name for body in readings for name in body.names()} == {"hydrant"}
 
 
 @pytest.mark.parametrize("options", [[], ["--udp"]])
