@@ -38,8 +38,8 @@ log = structlog.get_logger()
 Where: TypeAlias = tuple[str, int]
 
 
-class _Link:
-    """A TCP connection or a UDP address."""
+class _Line:
+    """What a TCP connection and a UDP address have in common."""
 
     def __init__(self, where: Where, now_s: float) -> None:
         self.host = where[0]
@@ -52,14 +52,8 @@ class _Link:
         """Whether it has brought nothing good for too long."""
         return now_s - self.heard_s >= (STRANGER_S if self.peer is None else LINK_SILENCES * silent_s)
 
-    def send(self, data: bytes) -> None:
-        raise NotImplementedError
 
-    def close(self) -> None:
-        raise NotImplementedError
-
-
-class _Connection(_Link):
+class _Connection(_Line):
     def __init__(self, writer: asyncio.StreamWriter, now_s: float) -> None:
         super().__init__(writer.get_extra_info("peername")[:2], now_s)
         self._transport = writer.transport
@@ -76,7 +70,7 @@ class _Connection(_Link):
         self._transport.abort()
 
 
-class _Address(_Link):
+class _Address(_Line):
     def __init__(self, transport: asyncio.DatagramTransport, where: Where, now_s: float) -> None:
         super().__init__(where, now_s)
         self._transport = transport
@@ -99,6 +93,9 @@ class _Address(_Link):
     def close(self) -> None:
         self.is_closed = True
         self.grown.set()
+
+
+_Link: TypeAlias = _Connection | _Address
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -17,10 +17,12 @@ from gateway.codecs.gbt26875.stream import Stream
 from gateway.drivers.base import CommandRefused, Pace
 from gateway.drivers.config import Forward, Gbt26875, Transmitter, TransmitterPart
 from gateway.drivers.gbt26875 import Gbt26875Driver
+from ingest.inventory import Row, Sort
 from simulators.panel import ADDRESS, FAULT, FIRE, NORMAL, Panel
 from tests.driving import Kept
 from tests.frames import frame_bytes
 from tests.intaking import core
+from tests.integration.test_core import OFFICER, ask, chain
 from tests.integration.test_gateway_app import bodies, config, running
 from tests.servers import HOST, free_port, mosquitto
 from tests.waiting import until
@@ -360,6 +362,35 @@ async def test_from_the_panel_to_the_journal(tmp_path: Path) -> None:
     assert {entry.lane for entry in entries if entry.header.kind == Kind.EVENT} == {Lane.ALARM}
     readings = bodies(it, entries, Kind.READINGS)
     assert {name for body in readings for name in body.names()} == {"hydrant"}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_from_the_panel_to_the_officer(transport: str, tmp_path: Path) -> None:
+    """The value is in the point's series, the fire on the officers' list, named by its point."""
+    port = free_port()
+    driver = Gbt26875Driver(Gbt26875(name="centre", port=port, devices=[TOWER]), PACE)
+    about = {"gateway": "gw-1", "building": "b1"}
+    async with chain(tmp_path, driver) as (core, _), panel(port, transport) as device:
+        named = {"hydrant": ("water_pressure", "kPa"), "smoke-3f": ("contact", "1")}
+        await core.registry.add(
+            [
+                Row(0, Sort.POINT, {"id": name, "name": name, "quantity": quantity, "uom": uom, **about})
+                for name, (quantity, uom) in named.items()
+            ]
+        )
+        device.set_state("smoke", FIRE)
+
+        async def series() -> list[float]:
+            span: dict[str, Any] = {"from_us": 0, "to_us": time_ns() // 1000 + 1, "max_points": 10}
+            values: list[float] = (await ask(core, OFFICER, "history", point="hydrant", **span))["value"]
+            return values
+
+        async def fires() -> list[str]:
+            alarms = (await ask(core, OFFICER, "alarms"))["alarms"]
+            return [alarm["point"] for alarm in alarms if alarm["cls"] == "fire"]
+
+        assert set(await until(series, timeout_s=20)) == {350.0}
+        assert "smoke-3f" in await until(fires, timeout_s=20)
 
 
 @pytest.mark.parametrize("options", [[], ["--udp"]])
