@@ -11,7 +11,7 @@ from msgspec import Meta
 from fengsui.model import Clock
 from fengsui.settings import Broker, Name
 from gateway.collect import Urgent
-from gateway.drivers.config import DriverConfig
+from gateway.drivers.config import DriverConfig, Gbt26875
 
 
 class SpoolSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -41,3 +41,6 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
         names = [driver.name for driver in self.drivers]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"drivers {', '.join(sorted(twice))}: a name may be used once")
+        centres = [d.name for d in self.drivers if isinstance(d, Gbt26875) and d.set_clock]
+        if self.clock is Clock.UNSYNCED and centres:
+            raise ValueError(f"driver {centres[0]}: set_clock = false is needed while clock is unsynced (1)")

@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         return WRONG_INPUT
     stream = Stream(bytes.fromhex(profile.end))
     for found in (*stream.feed(data), *stream.close()):
-        print(json.dumps(line(found, profile), ensure_ascii=False))
+        text = json.dumps(line(found, profile), ensure_ascii=False)
+        sys.stdout.buffer.write(text.encode() + b"\n")  # JSON is UTF-8, whatever the terminal is
     return OK
 
 
@@ -114,10 +115,12 @@ def _frame(found: Found, profile: Profile) -> dict[str, Any]:
 
 
 def _object(unit: Unit, item: InfoObject) -> dict[str, Any]:
-    """An object's fields; what it does not have is left out, a time that is no date is null."""
+    """An object's fields; what it does not have is left out, a time or unit nobody knows is null."""
     told: dict[str, Any] = {}
-    if unit.is_known and unit.type is not None and "time" in LAYOUTS[unit.type].fields:
-        told["time"] = None
+    if unit.is_known and unit.type is not None:
+        fields = LAYOUTS[unit.type].fields
+        told |= {"time": None} if "time" in fields else {}
+        told |= {"unit": None} if "value" in fields else {}
     for field in item.__struct_fields__[1:]:
         value = getattr(item, field)
         if value is None:

@@ -121,7 +121,7 @@ class _Keeper:
         self._process: asyncio.subprocess.Process | None = None
 
     def _say(self, text: str) -> None:
-        self._tell(f"{self.part.name:<9}{text}")
+        self._tell(f"{self.part.name:<8} {text}")
 
     async def keep(self) -> None:
         """Start the part again and again until ``stop``."""

@@ -30,6 +30,7 @@ SUMMARY = "run everything on this machine: broker, core, console, one gateway wi
 HOST = "127.0.0.1"
 GATEWAY = "gw-1"
 DEVICE = "device-1"
+RECEPTION = "reception"
 MOST_FLEET = 1_000
 _LONGEST_SOCKET = 100
 
@@ -39,6 +40,8 @@ class Ports(NamedTuple):
 
     mqtt: int
     console: int
+    transmitters: int | None = None
+    """Of a reception for user information transmission devices, if there is one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="let N more gateways in, for `fengsui load`; their settings go to fleet/ in the folder",
+    )
+    parser.add_argument(
+        "--transmitters",
+        type=int,
+        metavar="PORT",
+        help="also take user information transmission devices (GB/T 26875.3), by TCP and UDP on this port",
     )
     parser.add_argument("--nats-server", type=Path, metavar="FILE", help="a nats-server program of your own")
 
@@ -71,7 +80,11 @@ async def _serve(args: argparse.Namespace, stop: Stop) -> None:
         raise UsageError(f"--fleet {args.fleet}: 0 to {MOST_FLEET} gateways are possible")
     program = args.nats_server or broker.nats_server()
     with _alone(folder):
-        ports = Ports(_port("broker", args.mqtt_port), _port("console", args.console_port))
+        ports = Ports(
+            _port("broker", args.mqtt_port),
+            _port("console", args.console_port),
+            _port(RECEPTION, args.transmitters) if args.transmitters is not None else None,
+        )
         password = secrets.passphrase()
         config = write_settings(folder, ports, fleet=args.fleet)
         parts = [
@@ -109,6 +122,16 @@ async def _serve(args: argparse.Namespace, stop: Stop) -> None:
             ),
         ]
 
+        if ports.transmitters is not None:
+            parts.append(
+                Part(
+                    RECEPTION,
+                    [*FENGSUI, "gateway", "run", "--config", str(folder / RECEPTION / "reception.toml")],
+                    partial(_gateway_answers, folder / RECEPTION / "gateway.sock"),
+                    note=f"GB/T 26875.3 on {HOST}:{ports.transmitters}, TCP and UDP",
+                )
+            )
+
         async def when_ready() -> None:
             _tell(welcome(folder, ports, password))
 
@@ -125,9 +148,10 @@ def write_settings(folder: Path, ports: Ports, *, fleet: int = 0) -> Path:
     members = [f"load-{number:03d}" for number in range(fleet)]
     names = [("core", Role.CORE), (GATEWAY, Role.GATEWAY), (DEVICE, Role.DEVICE)]
     names += [(member, Role.GATEWAY) for member in members]
+    names += [(RECEPTION, Role.GATEWAY)] if ports.transmitters is not None else []
     users = [User(name, role, secrets.keep(folder / "secrets" / name)) for name, role in names]
     shutil.rmtree(folder / "fleet", ignore_errors=True)
-    for name in ("broker", "core", "console", "gateway", "device", "fleet"):
+    for name in ("broker", "core", "console", "gateway", "device", "fleet", RECEPTION):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     texts = {
         "core": f"""\
@@ -157,6 +181,12 @@ port = {ports.console}
     for process, text in texts.items():
         _write(folder / process / f"{process}.toml", process, text)
     _write(folder / "device" / "device.toml", "gateway", _gateway_text(DEVICE, ports))
+    if ports.transmitters is not None:
+        block = (
+            f'\n[[drivers]]\nkind = "gbt26875"\nname = "centre"\nport = {ports.transmitters}\naddress = 1\n'
+        )
+        text = _gateway_text(RECEPTION, ports) + block + 'profile = "zone-number"\n'
+        _write(folder / RECEPTION / "reception.toml", "gateway", text)
     for member in members:
         _write(folder / "fleet" / f"{member}.toml", "gateway", _gateway_text(member, ports))
     return broker.write_nats(folder / "broker", users, host=HOST, port=ports.mqtt)
@@ -228,7 +258,7 @@ def _port(name: str, wanted: int) -> int:
                 continue
             found: int = probe.getsockname()[1]
             if port != wanted:
-                _tell(f"{name:<9}port {wanted} is not free, taking {found}")
+                _tell(f"{name:<8} port {wanted} is not free, taking {found}")
             return found
     raise UsageError(f"no free port on {HOST}")
 

@@ -9,6 +9,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from alerting.detect.rules import RuleSet
 from alerting.rulebook.file import default_rules
@@ -19,8 +20,9 @@ from fengsui.runtime import FAILED, OK, Stop, wall_us
 from fengsui.runtime import run as run_process
 from gateway.config import Settings
 from gateway.drivers.base import Pace
+from gateway.drivers.config import Forward
 from server.address import address
-from simulators import pump_room, stage
+from simulators import panel, pump_room, stage
 from simulators.building import district, registry_file
 from simulators.junit import Suite, junit
 from simulators.oracle import Answer, check_rules, judge, unforeseen
@@ -36,7 +38,12 @@ NOT_HELD = 1
 """Exit code when a line of an oracle does not hold."""
 
 _SCENARIO = {"check", "junit", "rules", "config", "plain", "speed", "seed", "fault", "gateway"}
-_FITS = {"district": {"gateway"}, "pump-room": {"gateway", "driver"}, "modbus": {"host", "port", "check"}}
+_FITS = {
+    "district": {"gateway"},
+    "pump-room": {"gateway", "driver"},
+    "modbus": {"host", "port", "check"},
+    "panel": {"host", "port", "udp", "fire_after"},
+}
 _CHECK_ONLY = ("junit", "rules")
 _HOST = "127.0.0.1"
 
@@ -48,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="WHAT",
         help="scenarios, by name or as FILE.yaml (none: list those that come with Fengsui, or with --check "
-        "run them all); or a device: district, pump-room, modbus (the running pump room)",
+        "run them all); or a device: district, pump-room, modbus (the running pump room), "
+        "panel (a fire alarm panel that reports by GB/T 26875.3)",
     )
     parser.add_argument(
         "--check",
@@ -84,8 +92,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="of pump-room: print a gateway's driver block for it",
     )
-    files.add_argument("--host", help=f"of modbus: address to listen on ({_HOST})")
-    files.add_argument("--port", type=int, help="of modbus: port to listen on, or to ask with --check")
+    files.add_argument("--host", help=f"of modbus: address to listen on; of panel: of its centre ({_HOST})")
+    files.add_argument(
+        "--port",
+        type=int,
+        help="of modbus: port to listen on, or to ask with --check; of panel: its centre's",
+    )
+    files.add_argument("--udp", action="store_true", help="of panel: report by UDP, not TCP")
+    files.add_argument(
+        "--fire-after",
+        type=positive,
+        metavar="S",
+        help="of panel: its smoke detector reports fire after so long",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
     fits = _FITS[devices[0]] if devices else _SCENARIO
     given = {name for name, value in vars(args).items() if name != "what" and value not in (None, False, [])}
     if excess := sorted(given - fits):
-        raise UsageError(f"--{excess[0]} does not go with {devices[0] if devices else 'a scenario'}")
+        name = excess[0].replace("_", "-")
+        raise UsageError(f"--{name} does not go with {devices[0] if devices else 'a scenario'}")
     if devices:
         return _device(devices[0], args)
     if args.check:
@@ -130,6 +150,10 @@ def _device(what: str, args: argparse.Namespace) -> int:
             if args.check:
                 return OK if asyncio.run(pump_room.answers(host, args.port)) else FAILED
             return run_process(partial(_serve, host, args.port), name="simulator")
+        case "panel":
+            if args.port is None:
+                raise UsageError("panel needs --port, that of a gateway's gbt26875 driver")
+            return run_process(partial(_report, args), name="simulator")
         case "pump-room" if args.driver is not None and args.gateway is None:
             return _print(pump_room.driver_block(*args.driver).encode())
         case _ if args.gateway is None or args.driver is not None:
@@ -246,6 +270,14 @@ async def _serve(host: str, port: int, stop: Stop) -> None:
     device = pump_room.device(pump_room.PumpRoom(), time.monotonic)
     async with pump_room.serving(device, host, port):
         await stop.wait()
+
+
+async def _report(args: argparse.Namespace, stop: Stop) -> None:
+    transport: Literal["tcp", "udp"] = "udp" if args.udp else "tcp"
+    centre = Forward(
+        host=args.host or _HOST, port=args.port, transport=transport, address=panel.ADDRESS, centre=1
+    )
+    await panel.play(panel.Panel(centre, Pace(wall_us, asyncio.sleep)), stop, args.fire_after)
 
 
 def _print(text: bytes) -> int:

@@ -9,6 +9,8 @@ import msgspec
 
 from fengsui.model import POINT_NAME
 from fengsui.settings import Name, Port
+from gateway.codecs.gbt26875.frame import MAX_ADDRESS
+from gateway.codecs.gbt26875.profile import PROFILES, Profile
 
 Period = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -105,4 +107,139 @@ class Modbus(
             seen.add(point.name)
 
 
-DriverConfig = Simulated | Replay | Modbus
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+
+
+class TransmitterPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a part of a fire facility is here: its point, and of an analog value what it measures."""
+
+    name: str | None = None
+    """Its point; absent: ``<device>:<part>``."""
+    quantity: str | None = None
+    uom: str | None = None
+    """Absent: as the standard's table of analog values says."""
+    scale: float = 1.0
+    offset: float = 0.0
+    """Value = what the standard's table makes of it x ``scale`` + ``offset``, in ``uom``."""
+    low: float | None = None
+    high: float | None = None
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not POINT_NAME.fullmatch(self.name):
+            raise ValueError(f"point {self.name[:80]!r}: a name is 1 to 64 letters, digits and _ . : -")
+
+
+class Transmitter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One user information transmission device, known by the address it sends, or by where it sends from."""
+
+    name: Annotated[Name, msgspec.Meta(max_length=24)]
+    address: int | str | None = None
+    """Its address: a number, or the six bytes in hex as some makers print them."""
+    host: str | None = None
+    """Of devices that all send the address 0: the IP address they send from."""
+    profile: str | Profile | None = None
+    """Absent: the driver's."""
+    parts: dict[str, TransmitterPart] = {}
+    """By name of the part as it is discovered: ``transmitter``, ``1.1``, ``1.1:10-2``, ``1.1:10-2:3``."""
+
+    def __post_init__(self) -> None:
+        if (self.address is None) == (self.host is None):
+            raise ValueError(f"device {self.name}: give address or host, so that it can be recognised")
+        known_profile(self.profile or "standard")
+        if self.number is not None and not 0 < self.number <= MAX_ADDRESS:
+            raise ValueError(f"device {self.name}: an address is 1 to 281474976710655, or 12 hex digits")
+
+    @property
+    def number(self) -> int | None:
+        """The address as a number; None = it is known by its host."""
+        if isinstance(self.address, str):
+            try:
+                data = bytes.fromhex(self.address)
+            except ValueError:
+                return -1
+            return int.from_bytes(data, "little") if len(data) == 6 else -1
+        return self.address
+
+
+class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another centre that hears what devices report here."""
+
+    host: str
+    port: Port
+    transport: Literal["tcp", "udp"] = "tcp"
+    address: Annotated[int, msgspec.Meta(ge=0, le=MAX_ADDRESS)] | None = None
+    """Whose address reports carry; absent: that of the device itself."""
+    centre: Annotated[int, msgspec.Meta(ge=0, le=MAX_ADDRESS)] = 0
+    """The other centre's address."""
+    profile: str | Profile = "standard"
+
+    def __post_init__(self) -> None:
+        known_profile(self.profile)
+
+
+class Gbt26875(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="gbt26875"
+):
+    """A monitoring centre's end of GB/T 26875.3-2011: transmitters connect to it by TCP or send UDP."""
+
+    name: Name
+    host: str = "127.0.0.1"
+    port: Port
+    """Of both TCP and UDP."""
+    address: Annotated[int, msgspec.Meta(ge=0, le=MAX_ADDRESS)] = 0
+    """Our own, as the centre."""
+    profile: str | Profile = "standard"
+    devices: list[Transmitter] = []
+    accept_unknown: bool = True
+    """Whether devices that are not listed are heard; their points are discovered."""
+    max_devices: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
+    """Devices, and links, at the same time."""
+    objects_per_s: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 200.0
+    """What one device may send for long; ten times as much at once. More waits, by UDP it is dropped."""
+    retry_s: Seconds = 10.0
+    retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3
+    silent_s: Seconds = 90.0
+    """A device that was silent so long is asked; when it does not answer either, its link is a fault."""
+    inspect_s: Annotated[float, msgspec.Meta(gt=0, le=7200)] = 3600.0
+    """Its state is asked for this often anyway, at most 2 h (GB 50440)."""
+    repeat_s: Seconds = 600.0
+    """A state other than fire that stays the same is told again after this."""
+    forward: Forward | None = None
+    set_clock: bool = True
+    """Whether devices get our time; leave it off while this machine's clock is not synced."""
+
+    def __post_init__(self) -> None:
+        known_profile(self.profile)
+        for key in ("name", "number", "host"):
+            given = [getattr(device, key) for device in self.devices if getattr(device, key) is not None]
+            if twice := {value for value in given if given.count(value) > 1}:
+                raise ValueError(f"driver {self.name}: two devices have {key} {twice.pop()}")
+        end = known_profile(self.profile).end
+        if odd := [d.name for d in self.devices if d.profile and known_profile(d.profile).end != end]:
+            raise ValueError(
+                f"device {odd[0]}: its end mark is not the driver's; give it a driver of its own"
+            )
+        points = [p.name for device in self.devices for p in device.parts.values() if p.name is not None]
+        if again := {name for name in points if points.count(name) > 1}:
+            raise ValueError(f"driver {self.name}: point {again.pop()} is named twice")
+        if len(self.devices) > self.max_devices:
+            raise ValueError(
+                f"driver {self.name}: {len(self.devices)} devices, max_devices {self.max_devices}"
+            )
+
+
+def known_profile(profile: str | Profile) -> Profile:
+    """The profile meant by a name, or by keys of its own.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if isinstance(profile, Profile):
+        return profile
+    if profile not in PROFILES:
+        raise ValueError(f"no profile {profile!r}; there are {', '.join(sorted(PROFILES))}, or give its keys")
+    return PROFILES[profile]
+
+
+DriverConfig = Simulated | Replay | Modbus | Gbt26875

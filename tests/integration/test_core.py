@@ -20,7 +20,7 @@ from fengsui.viewer import Role, Viewer
 from gateway.app import Gateway
 from gateway.config import Settings as GatewaySettings
 from gateway.config import SpoolSettings
-from gateway.drivers.base import Sink
+from gateway.drivers.base import Driver, Sink
 from ingest.inventory import Row, Sort
 from ingest.registry import Registry
 from server.answers import Answers
@@ -75,8 +75,8 @@ def settings(folder: Path, broker: Broker) -> Settings:
 
 
 @asynccontextmanager
-async def chain(folder: Path) -> AsyncIterator[tuple[Core, Hand]]:
-    """Broker, core and gateway, with one registered point ``p1`` of unit ``school``."""
+async def chain(folder: Path, *more: Driver) -> AsyncIterator[tuple[Core, Hand]]:
+    """Broker, core and gateway (with ``more`` drivers), one registered point ``p1`` of unit ``school``."""
     async with mosquitto(folder / "broker") as process:
         broker = Broker(port=process.port)
         core = await Core.open(settings(folder, broker))
@@ -103,7 +103,7 @@ async def chain(folder: Path) -> AsyncIterator[tuple[Core, Hand]]:
                 spool=SpoolSettings(folder=folder / "spool", quota_mb=8),
                 socket=folder / "gateway.sock",
             ),
-            drivers=[hand],
+            drivers=[hand, *more],
         )
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:

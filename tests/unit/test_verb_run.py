@@ -38,6 +38,15 @@ def test_a_fleet_is_let_in_as_long_as_it_is_asked_for(tmp_path: Path) -> None:
     assert not list((tmp_path / "fleet").iterdir())
 
 
+def test_a_reception_is_there_only_if_it_is_asked_for(tmp_path: Path) -> None:
+    """Then it has good settings and is known to the broker."""
+    assert '"reception"' not in write_settings(tmp_path, Ports(1884, 8081)).read_text()
+    assert not (tmp_path / "reception/reception.toml").exists()
+    config = write_settings(tmp_path, Ports(1884, 8081, 5200))
+    assert check(tmp_path / "reception/reception.toml") == "gateway"
+    assert '"reception"' in config.read_text()
+
+
 def test_a_taken_port_is_replaced_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     """Who already has the default port keeps it; the person reads which one we took."""
     with socket.socket() as other:

@@ -98,10 +98,14 @@ def decode(buffer: bytes | bytearray, end: bytes = END) -> tuple[Frame, int] | N
         return None
     if (wrong := find_fault(buffer, 0, size, end)) is not None:
         raise FrameError(*wrong, skip=_next_start(buffer), size=size)
-    _, serial, main, user, sent, source, destination, length, command = HEADER.unpack_from(buffer)
-    unit = bytes(buffer[HEADER.size : HEADER.size + length])
-    addresses = int.from_bytes(source, "little"), int.from_bytes(destination, "little")
-    return Frame(serial, (main, user), sent, *addresses, command, unit), size
+    return _head(buffer, bytes(buffer[HEADER.size : size - 3])), size
+
+
+def read_head(data: bytes) -> Frame | None:
+    """What a refused frame says of itself, to answer it with a denial; None = not even that is there."""
+    if len(data) < HEADER.size or not data.startswith(START):
+        return None
+    return _head(data, b"")
 
 
 def encode(frame: Frame, end: bytes = END) -> bytes:
@@ -151,6 +155,12 @@ def find_fault(buffer: bytes | bytearray, at: int, size: int, end: bytes) -> tup
     if stated != counted:
         return "checksum", f"checksum {stated:02x}, the bytes give {counted:02x}"
     return None
+
+
+def _head(buffer: bytes | bytearray, unit: bytes) -> Frame:
+    _, serial, main, user, sent, source, destination, _, command = HEADER.unpack_from(buffer)
+    addresses = int.from_bytes(source, "little"), int.from_bytes(destination, "little")
+    return Frame(serial, (main, user), sent, *addresses, command, unit)
 
 
 def _next_start(buffer: bytes | bytearray) -> int:

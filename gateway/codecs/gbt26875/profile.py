@@ -12,8 +12,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway.codecs.gbt26875.frame import Command
-
 Order = Literal["little", "big"]
 
 
@@ -37,7 +35,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Time label of our confirmations: our own clock, or that of the frame confirmed."""
     deny: bool = True
     """Whether a damaged frame is answered with a denial (6.5.3) or not at all."""
-    initialise_command: Literal[Command.CONTROL, Command.REQUEST] = Command.CONTROL
+    initialise_command: Literal["control", "request"] = "control"
     """Command byte of *initialise* (type 89); 6.2 says control."""
     clock_body: Literal["time", "time-label", "none"] = "time"
     """What *set clock* (type 90) carries; devices that expect no time cannot be set."""
@@ -56,7 +54,7 @@ PROFILES: dict[str, Profile] = {
     "echo": Profile(confirm_label="echo"),
     "time-first": Profile(time_first=True),
     "no-analog-label": Profile(unlabelled=(3,)),
-    "initialise-request": Profile(initialise_command=Command.REQUEST, deny=False),
+    "initialise-request": Profile(initialise_command="request", deny=False),
     "bodyless": Profile(clock_body="none", post_check_body="none"),
 }
 """Sets met in the field, by the name that a configuration gives."""
