@@ -92,6 +92,8 @@ PENDING_PER_ALARM = 16
 
 RETRY_S = (0.5, 5.0)
 
+STORY_ROWS = 1_000
+
 GENESIS = "0" * 64
 """What the first row follows."""
 
@@ -121,6 +123,29 @@ class Loaded(NamedTuple):
     cursor: Cursor | None
     number: int
     """Last number given, 0 before the first."""
+
+
+class Row(NamedTuple):
+    """One row of an alarm's story, as a person reads it."""
+
+    number: int
+    version: int
+    at_us: int
+    """Server clock."""
+    what: str
+    actor: str
+    origin: str
+    reason: str
+    state: str
+
+
+class Story(NamedTuple):
+    """All that the record has of one alarm."""
+
+    alarm: Alarm
+    """As it was recorded last."""
+    rows: list[Row]
+    """Oldest first, the newest ``STORY_ROWS``."""
 
 
 @dataclass(slots=True)
@@ -231,6 +256,14 @@ class Recorder:
         except TimeoutError:
             self._show(pending)
         return pending.change.alarm
+
+    async def story(self, viewer: Viewer, alarm: str) -> Story | None:
+        """What happened to an alarm, however long ago; None = no such alarm, or none this person may see.
+
+        Raises:
+            RecordUnavailable: the database cannot be read.
+        """
+        return await asyncio.to_thread(_story, self._engine, viewer, alarm)
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until everything is recorded; False when it is not within ``timeout_s``. For a clean stop."""
@@ -392,38 +425,7 @@ def chained(previous: str, row: Mapping[str, object]) -> str:
 _HASHED = ("number", "alarm", "version", "at_us", "what", "actor", "origin", "unit", "body")
 
 
-class Row(NamedTuple):
-    """One row of an alarm's story, as a person reads it."""
-
-    number: int
-    version: int
-    at_us: int
-    """Server clock."""
-    what: str
-    actor: str
-    origin: str
-    reason: str
-    state: str
-
-
-class Story(NamedTuple):
-    """All that the record has of one alarm."""
-
-    alarm: Alarm
-    """As it was recorded last."""
-    rows: list[Row]
-    """Oldest first, the newest ``STORY_ROWS``."""
-
-
-STORY_ROWS = 1_000
-
-
-def story(engine: Engine, viewer: Viewer, alarm: str) -> Story | None:
-    """What happened to an alarm, however long ago; None = no such alarm, or none this person may see.
-
-    Raises:
-        RecordUnavailable: the database cannot be read.
-    """
+def _story(engine: Engine, viewer: Viewer, alarm: str) -> Story | None:
     columns = record_table.c
     query = select(record_table).where(columns.alarm == alarm).order_by(columns.number.desc())
     try:

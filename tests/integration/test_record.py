@@ -20,7 +20,7 @@ from alerting.alarms.audit import verify
 from alerting.alarms.book import Book, Change
 from alerting.alarms.desk import Desk
 from alerting.alarms.lifecycle import Alarm, State, Step
-from alerting.alarms.record import PENDING_PER_ALARM, Entry, Recorder, record_table, story
+from alerting.alarms.record import PENDING_PER_ALARM, Entry, Recorder, record_table
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor
 from alerting.errors import RecordUnavailable
@@ -330,15 +330,15 @@ async def test_the_record_tells_an_alarms_story_to_who_may_see_it(scene: Scene) 
     (alarm,) = scene.book.alarms(OFFICER)
     comment = order(Step.COMMENT, alarm, text="kitchen, 厨房")
     await scene.recorder.record(scene.desk.act(OFFICER, comment, now_us=T0_US + 9))
-    told = await asyncio.to_thread(story, scene.engine, OFFICER, alarm.id)
+    told = await scene.recorder.story(OFFICER, alarm.id)
     assert told is not None
     assert [(row.number, row.what, row.actor, row.origin, row.reason) for row in told.rows] == [
         (1, "raised", "gw-1", "gateway", ""), (2, "commented", "0417", "person", "kitchen, 厨房"),
     ]  # fmt: skip
     assert told.alarm == scene.book.find(alarm.id)
     stranger = Viewer("0009", frozenset({Role.OFFICER}), frozenset({"u2"}))
-    assert await asyncio.to_thread(story, scene.engine, stranger, alarm.id) is None
-    assert await asyncio.to_thread(story, scene.engine, OFFICER, "nothing") is None
+    assert await scene.recorder.story(stranger, alarm.id) is None
+    assert await scene.recorder.story(OFFICER, "nothing") is None
 
 
 async def test_pending_is_bounded_per_alarm(scene: Scene) -> None:
