@@ -8,6 +8,7 @@
     │   ├── StaleAlarm         the alarm has changed since this person looked: look again
     │   ├── NotAllowed         the person's roles do not allow it
     │   └── Impossible         nobody can do that to this alarm: the text says what to change
+    ├── HeadsDamaged           the exported heads of the record cannot be read: an audit must look
     ├── RecordUnavailable      the state database does not answer: try again later
     ├── FileRefused            a file that cannot be used: correct it; ``problems`` holds every one
     │   ├── RulesRefused       a rule file
@@ -66,6 +67,10 @@ class Impossible(AlarmRefused):
     """The order lacks something, or is never done to such an alarm."""
 
     code = "invalid"
+
+
+class HeadsDamaged(AlertingError):
+    """A line of the exported heads is no head; the text names file and line."""
 
 
 class RecordUnavailable(AlertingError, Unavailable):

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import msgspec
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from msgspec import Raw
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi.responses import Response
+from pydantic import Field
 from starlette.websockets import WebSocket
 
 from alerting.statistics import Statistics
-from console.auth import Session
-from console.core import Core
+from console import alarms
 from console.errors import CoreError
 from console.guard import LIVE, Door
 from console.live import Hub
+from console.problem import problem
+from console.request import FARTHEST_US, Body, Id, Line, Signed, Text, as_json, body
 from console.tables import TABLES, to_csv
 from fengsui.model import NAME, POINT_NAME
 from fengsui.viewer import Action
 
-STATUS = {"stale": 409, "unknown": 404, "forbidden": 403, "invalid": 422, "unavailable": 503}
-
-Id = Annotated[str, Path(pattern=rf"^{POINT_NAME.pattern}$", max_length=64)]
 Ticket = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
-Text = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
-# In pydantic's regex engine, unlike Python's, "$" is the very end: no trailing newline passes.
-FARTHEST_US = 1 << 53
-"""Stamps beyond this (the year 2255) are no stamps, and no numbers a browser can hold."""
-
-
-class Body(BaseModel):
-    """A request body: nothing unknown, nothing converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Step(Body):
-    """What a person does to an alarm, as it was at ``version``."""
-
-    version: Annotated[int, Field(ge=0, le=FARTHEST_US)]
 
 
 class Accept(Body):
@@ -97,63 +77,6 @@ class Nothing(Body):
     """No more than the path says."""
 
 
-B = TypeVar("B", bound=Body)
-
-
-def body(model: type[B]) -> Callable[[Request], Any]:
-    """A dependency that reads the body as ``model``, by pydantic's own parser.
-
-    Python's json would take NaN, the last of two equal keys and, a megabyte deep, the whole process.
-    """
-
-    async def read(request: Request) -> B:
-        try:
-            return model.model_validate_json(await request.body())
-        except ValidationError as error:
-            raise RequestValidationError(error.errors(include_input=False, include_url=False)) from None
-
-    return read
-
-
-def session_of(request: Request) -> Session:
-    """The session that the guard let in."""
-    session: Session = request.state.session
-    return session
-
-
-def core_of(request: Request) -> Core:
-    """The line to the core."""
-    core: Core = request.app.state.core
-    return core
-
-
-Signed = Annotated[Session, Depends(session_of)]
-Line = Annotated[Core, Depends(core_of)]
-
-
-def _json(content: Raw) -> Response:
-    return Response(bytes(content), media_type="application/json")
-
-
-async def alarms(session: Signed, core: Line) -> Response:
-    """Every open alarm the viewer may see, and the number of the newest event."""
-    return _json(await core.request("alarms", session.viewer))
-
-
-async def acknowledge(
-    alarm: Id, session: Signed, core: Line, what: Annotated[Step, Depends(body(Step))]
-) -> Response:
-    """Acknowledge; 409 when the alarm is not at that version any more. The same again changes nothing."""
-    return _json(await core.request("acknowledge", session.viewer, alarm=alarm, version=what.version))
-
-
-async def reset(
-    alarm: Id, session: Signed, core: Line, what: Annotated[Step, Depends(body(Step))]
-) -> Response:
-    """Take an alarm that is over and was acknowledged off the list; 409 as above."""
-    return _json(await core.request("reset", session.viewer, alarm=alarm, version=what.version))
-
-
 async def points(
     session: Signed,
     core: Line,
@@ -161,7 +84,7 @@ async def points(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """Points whose id, name or place contains ``text``, with their last value."""
-    return _json(await core.request("points", session.viewer, text=text, limit=limit))
+    return as_json(await core.request("points", session.viewer, text=text, limit=limit))
 
 
 async def history(
@@ -173,7 +96,7 @@ async def history(
     max_points: Annotated[int, Query(ge=4, le=5000)] = 3000,
 ) -> Response:
     """Readings of one point, thinned so that minimum and maximum of every stretch stay."""
-    return _json(
+    return as_json(
         await core.request(
             "history", session.viewer, point=point, from_us=from_us, to_us=to_us, max_points=max_points
         )
@@ -189,7 +112,7 @@ async def statistics(
 ) -> Response:
     """Load of the desk, bad actors, nuisances by make, and time to acknowledge, over a span."""
     asked = {} if operators is None else {"operators": operators}
-    return _json(await core.request("statistics", session.viewer, from_us=from_us, to_us=to_us, **asked))
+    return as_json(await core.request("statistics", session.viewer, from_us=from_us, to_us=to_us, **asked))
 
 
 async def statistics_table(
@@ -209,19 +132,19 @@ async def statistics_table(
 
 async def status(session: Signed, core: Line) -> Response:
     """Server, gateways and both balances of conservation, now."""
-    return _json(await core.request("status", session.viewer))
+    return as_json(await core.request("status", session.viewer))
 
 
 async def discovered(session: Signed, core: Line) -> Response:
     """Names that gateways send and nobody registered."""
-    return _json(await core.request("discovered", session.viewer))
+    return as_json(await core.request("discovered", session.viewer))
 
 
 async def accept(session: Signed, core: Line, what: Annotated[Accept, Depends(body(Accept))]) -> Response:
     """Register a discovered name as a point; its dead letters are replayed into history."""
     # On the core's socket "id" is the number of the request.
     fields = what.model_dump()
-    return _json(await core.request("accept", session.viewer, point=fields.pop("id"), **fields))
+    return as_json(await core.request("accept", session.viewer, point=fields.pop("id"), **fields))
 
 
 async def deadletters(
@@ -232,17 +155,17 @@ async def deadletters(
 ) -> Response:
     """What could not be read, newest first."""
     more = {} if before is None else {"before": before}
-    return _json(await core.request("deadletters", session.viewer, limit=limit, **more))
+    return as_json(await core.request("deadletters", session.viewer, limit=limit, **more))
 
 
 async def rules(session: Signed, core: Line) -> Response:
     """The rule file in force, its digest, and each rule with its fields and in words."""
-    return _json(await core.request("rules", session.viewer))
+    return as_json(await core.request("rules", session.viewer))
 
 
 async def check_rules(session: Signed, core: Line, what: Annotated[Rules, Depends(body(Rules))]) -> Response:
     """Read a rule file and run its tests; 422 with every problem, else what it would change."""
-    return _json(await core.request("check_rules", session.viewer, text=what.text))
+    return as_json(await core.request("check_rules", session.viewer, text=what.text))
 
 
 async def replace_rules(
@@ -250,7 +173,7 @@ async def replace_rules(
 ) -> Response:
     """Put a rule file in force, at once and for good; 422 as above, 409 when another one is in force."""
     fields = what.model_dump()
-    return _json(await core.request("replace_rules", session.viewer, **fields))
+    return as_json(await core.request("replace_rules", session.viewer, **fields))
 
 
 async def start_fire(
@@ -258,26 +181,26 @@ async def start_fire(
 ) -> Response:
     """Light the simulated fire; only where a simulated gateway runs."""
     more = {} if what.building is None else {"building": what.building}
-    return _json(await core.request("start_fire", session.viewer, **more))
+    return as_json(await core.request("start_fire", session.viewer, **more))
 
 
 async def start_backtest(
     session: Signed, core: Line, what: Annotated[Backtest, Depends(body(Backtest))]
 ) -> Response:
     """Begin a backtest; look with the ticket every few seconds, or it is given up. One at a time."""
-    return _json(await core.request("start_backtest", session.viewer, **what.model_dump()))
+    return as_json(await core.request("start_backtest", session.viewer, **what.model_dump()))
 
 
 async def look_backtest(ticket: Ticket, session: Signed, core: Line) -> Response:
     """How far a backtest is, and its report when it is done."""
-    return _json(await core.request("look_backtest", session.viewer, ticket=ticket))
+    return as_json(await core.request("look_backtest", session.viewer, ticket=ticket))
 
 
 async def cancel_backtest(
     ticket: Ticket, session: Signed, core: Line, _what: Annotated[Nothing, Depends(body(Nothing))]
 ) -> Response:
     """Give a backtest up."""
-    return _json(await core.request("cancel_backtest", session.viewer, ticket=ticket))
+    return as_json(await core.request("cancel_backtest", session.viewer, ticket=ticket))
 
 
 async def live(socket: WebSocket) -> None:
@@ -291,7 +214,8 @@ async def live(socket: WebSocket) -> None:
 async def core_refused(_request: Request, error: Exception) -> Response:
     """A refusal of the core, in HTTP's words."""
     assert isinstance(error, CoreError)
-    return JSONResponse({"error": {"code": error.code, "text": error.text}}, STATUS[error.code])
+    more = {} if error.changed is None else {"changed": error.changed}
+    return problem(error.code, error.text, **more)
 
 
 async def not_valid(_request: Request, error: Exception) -> Response:
@@ -300,13 +224,11 @@ async def not_valid(_request: Request, error: Exception) -> Response:
     where = [
         ".".join(str(part) for part in one["loc"]) + ": " + str(one["msg"]) for one in error.errors()[:10]
     ]
-    return JSONResponse({"error": {"code": "invalid", "text": "; ".join(where)}}, 422)
+    return problem("invalid", "; ".join(where))
 
 
 DOORS = [
-    Door("GET", "/api/v1/alarms", alarms, Action.READ),
-    Door("POST", "/api/v1/alarms/{alarm}/acknowledge", acknowledge, Action.ACKNOWLEDGE),
-    Door("POST", "/api/v1/alarms/{alarm}/reset", reset, Action.RESET),
+    *alarms.DOORS,
     Door("GET", "/api/v1/points", points, Action.READ),
     Door("GET", "/api/v1/points/{point}/history", history, Action.READ),
     Door("GET", "/api/v1/status", status, Action.READ),

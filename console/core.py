@@ -39,6 +39,7 @@ class Refusal(msgspec.Struct):
 
     code: Code
     text: str
+    changed: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Line(msgspec.Struct):
@@ -166,7 +167,8 @@ class Core:
         if waiting.done():
             return
         if line.error is not None:
-            waiting.set_exception(CoreError(line.error.code, line.error.text))
+            changed = msgspec.json.decode(line.error.changed)
+            waiting.set_exception(CoreError(line.error.code, line.error.text, changed))
         else:
             # Raw points into the line that was read; a copy lets that line go.
             waiting.set_result(line.ok.copy())

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from fengsui.errors import FengsuiError
 
@@ -23,12 +23,14 @@ class CoreError(Exception):
     Attributes:
         code: What kind of refusal, the same words as on the core's socket.
         text: For a person.
+        changed: Of a stale request: what it is now, and what has changed, by whom and when.
     """
 
-    def __init__(self, code: Code, text: str) -> None:
+    def __init__(self, code: Code, text: str, changed: dict[str, Any] | None = None) -> None:
         super().__init__(f"{code}: {text}")
         self.code: Code = code
         self.text = text
+        self.changed = changed
 
 
 class CoreLost(CoreError):

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.auth import Accounts
+from console.problem import problem
 from fengsui.viewer import Action
 
 ANYONE = None
@@ -98,29 +99,29 @@ class Guard:
         method = LIVE if scope["type"] == "websocket" else scope["method"]
         method = "GET" if method == "HEAD" else method
         if path is None:
-            return _refuse(404, "unknown", "There is nothing here.")
+            return problem("unknown", "There is nothing here.")
         if (method, path) not in self._actions:
-            return _refuse(403, "forbidden", "Nobody has been given access to this.")
+            return problem("forbidden", "Nobody has been given access to this.")
         action = self._actions[method, path]
         connection = HTTPConnection(scope)
         secret = connection.cookies.get(self._cookie)
         session = await self._accounts.session(secret) if secret else None
         scope.setdefault("state", {})["session"] = session
         if method != "GET" and not self._is_ours(connection.headers, must_be_named=method == LIVE):
-            return _refuse(403, "forbidden", "This request comes from another site.")
+            return problem("forbidden", "This request comes from another site.")
         if action is ANYONE:
             return None
         if session is None:
             if method == "GET" and "text/html" in connection.headers.get("accept", ""):
                 return RedirectResponse("/sign-in", status_code=303)
-            return _refuse(401, "signed_out", "Sign in first.")
+            return problem("signed_out", "Sign in first.")
         if not session.viewer.may(action):
             log.warning("guard.refused", person=session.viewer.person, method=method, path=path)
-            return _refuse(403, "forbidden", "Your role does not allow this.")
+            return problem("forbidden", "Your role does not allow this.")
         if method not in ("GET", LIVE):
             token = connection.headers.get(TOKEN_HEADER, "")
             if not secrets.compare_digest(token.encode(), session.token.encode()):
-                return _refuse(403, "forbidden", "The request does not carry the token of your session.")
+                return problem("forbidden", "The request does not carry the token of your session.")
         return None
 
     def _path(self, scope: Scope) -> str | None:
@@ -149,7 +150,3 @@ class Guard:
         headers["Cache-Control"] = "no-cache" if scope["path"].startswith("/static/") else "no-store"
         if self._secure:
             headers["Strict-Transport-Security"] = "max-age=31536000"
-
-
-def _refuse(status: int, code: str, text: str) -> Response:
-    return JSONResponse({"error": {"code": code, "text": text}}, status)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
-import json
-import socket
 from pathlib import Path
-from typing import Any
 
 from fengsui.database import existing
 from fengsui.errors import UsageError
+from fengsui.question import ask
 from fengsui.viewer import Role, Viewer
 from ingest.inventory import FIELDS, Sort
 from ingest.registry import Registry
@@ -23,7 +21,6 @@ from ingest.sheet import MAX_BYTES, format_of
 
 SUMMARY = "import and export points and places; list and accept discovered names"
 
-_ANSWER_S = 10.0
 _ACCEPTED = [name for name in FIELDS[Sort.POINT] if name not in ("gateway", "name", "low", "high", "device")]
 
 
@@ -59,12 +56,12 @@ def run(args: argparse.Namespace) -> int:
         case "import" | "export":
             return asyncio.run(_exchange(args, viewer))
         case "discovered":
-            for found in _ask(args.data, viewer, "discovered"):
+            for found in ask(args.data, viewer, "discovered"):
                 print("{gateway:<20} {name:<30} {count:>8} {value} {uom}".format_map(found))
         case _:
             fields = {field: getattr(args, field) for field in _ACCEPTED}
             fields["point"] = fields.pop("id")  # on the socket "id" is the number of the question
-            point = _ask(args.data, viewer, "accept", gateway=args.gateway, name=args.name, **fields)
+            point = ask(args.data, viewer, "accept", gateway=args.gateway, name=args.name, **fields)
             print(f"registered {point['id']}; what came before is being delivered")
     return 0
 
@@ -90,25 +87,3 @@ async def _exchange(args: argparse.Namespace, viewer: Viewer) -> int:
         return 0
     finally:
         engine.dispose()
-
-
-def _ask(data: Path, viewer: Viewer, do: str, **named: object) -> Any:
-    """The core's answer; see ``server/local.py`` for the protocol."""
-    path = data / "run" / "core.sock"
-    person = {"person": viewer.person, "roles": sorted(viewer.roles), "units": None}
-    request = {"id": 1, "do": do, "viewer": person, **named}
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_ANSWER_S)
-            connection.connect(str(path))
-            with connection.makefile("rwb") as lines:
-                lines.write(json.dumps(request).encode() + b"\n")
-                lines.flush()
-                answer = json.loads(lines.readline() or b"{}")
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"the core does not answer on {path}; start it, or name its --data ({error})"
-        ) from error
-    if "ok" not in answer:
-        raise UsageError(answer.get("error", {}).get("text", "the core hung up; try again"))
-    return answer["ok"]

@@ -13,10 +13,13 @@ import structlog
 from msgspec import Meta
 from sqlalchemy import Engine
 
-from alerting.alarms.desk import Order
+from alerting.alarms.book import CLOSED_KEPT
+from alerting.alarms.desk import DEEDS, Order
 from alerting.alarms.lifecycle import Alarm, Step
+from alerting.alarms.stopwatch import stamps
 from alerting.detect.rules import RuleSet
-from alerting.errors import AlarmRefused, RecordUnavailable, RulesRefused
+from alerting.errors import AlarmRefused, RecordUnavailable, RulesRefused, StaleAlarm
+from alerting.finding import Finding
 from alerting.rulebook.diff import kind_of
 from alerting.rulebook.explain import explain
 from alerting.statistics import Make, Statistics, TooMuch, of_span
@@ -38,14 +41,47 @@ from server.rulebook import Rulebook, RulesChanged
 MAX_POINTS = 1_000
 MAX_HISTORY = 5_000
 MAX_LETTERS = 500
+MAX_SEEN = 1_000
 COMMAND_S = 10
 
 log = structlog.get_logger()
 
 
-class _Version(msgspec.Struct, forbid_unknown_fields=True):
+class _Act(msgspec.Struct, forbid_unknown_fields=True):
+    """What every step of a person names."""
+
     alarm: str
     version: int
+    text: str = ""
+
+
+class _Assign(_Act):
+    to: str = ""
+
+
+class _Close(_Act):
+    finding: Finding | None = None
+
+
+class _Inhibit(_Act):
+    for_s: int = 0
+
+
+_SHAPES: dict[Step, type[_Act]] = {
+    Step.ASSIGN: _Assign, Step.CLOSE: _Close, Step.SHELVE: _Inhibit, Step.DISABLE: _Inhibit,
+}  # fmt: skip
+
+
+class _Alarm(msgspec.Struct, forbid_unknown_fields=True):
+    alarm: str
+
+
+class _Closed(msgspec.Struct, forbid_unknown_fields=True):
+    limit: int = 100
+
+
+class _Seen(msgspec.Struct, forbid_unknown_fields=True):
+    alarms: Annotated[list[str], Meta(max_length=MAX_SEEN)]
 
 
 class _History(msgspec.Struct, forbid_unknown_fields=True):
@@ -141,8 +177,9 @@ class Answers:
         self._core = core
         self._table: dict[str, tuple[Action, type[Any], Callable[[Viewer, Any], Awaitable[Any]]]] = {
             "alarms": (Action.READ, _Nothing, self._alarms),
-            "acknowledge": (Action.ACKNOWLEDGE, _Version, partial(self._act, Step.ACKNOWLEDGE)),
-            "reset": (Action.RESET, _Version, partial(self._act, Step.RESET)),
+            "alarm": (Action.READ, _Alarm, self._alarm),
+            "closed": (Action.READ, _Closed, self._closed),
+            "seen": (Action.HANDLE, _Seen, self._seen),
             "history": (Action.READ, _History, self._history),
             "points": (Action.READ, _Find, self._points),
             "status": (Action.READ, _Nothing, self._status),
@@ -158,6 +195,8 @@ class Answers:
             "look_backtest": (Action.BACKTEST, _Ticket, self._look_backtest),
             "cancel_backtest": (Action.BACKTEST, _Ticket, self._cancel_backtest),
         }
+        for step, deed in DEEDS.items():
+            self._table[step] = deed.action, _SHAPES.get(step, _Act), partial(self._act, step)
 
     async def answer(self, question: Asking) -> Any:
         """The answer to a question.
@@ -178,7 +217,9 @@ class Answers:
         try:
             return await do(question.viewer, args)
         except AlarmRefused as error:
-            raise Refused(error.code, str(error)) from error
+            log.info("alarm.refused", person=question.viewer.person, do=question.do, why=str(error))
+            now = error.alarm if isinstance(error, StaleAlarm) else None
+            raise Refused(error.code, str(error), None if now is None else _changed(now)) from error
         except (RegistryForbidden, DeadLetterForbidden) as error:
             raise Refused("forbidden", str(error)) from error
         except (RowsRefused, RulesRefused, BacktestRefused, TooMuch) as error:
@@ -195,9 +236,32 @@ class Answers:
             "alarms": [self._core.named(alarm) for alarm in watch.book.alarms(viewer)],
         }
 
-    async def _act(self, step: Step, viewer: Viewer, args: msgspec.Struct) -> Any:
+    async def _act(self, step: Step, viewer: Viewer, args: _Act) -> Any:
         order = Order(step=step, **msgspec.structs.asdict(args))
         return self._core.named(await self._core.watch.act(viewer, order))
+
+    async def _alarm(self, viewer: Viewer, args: _Alarm) -> dict[str, Any]:
+        now = self._core.watch.book.find(args.alarm)
+        if now is not None and not viewer.sees(now.unit):
+            now = None
+        told = await self._core.watch.recorder.story(viewer, args.alarm)
+        if told is None and now is None:
+            raise Refused("unknown", f"no alarm {args.alarm[:64]}")
+        alarm = now or (told.alarm if told is not None else None)
+        assert alarm is not None
+        return {
+            "alarm": self._core.named(alarm),
+            "stamps": stamps(alarm)._asdict(),
+            "record": [row._asdict() for row in told.rows] if told is not None else [],
+        }
+
+    async def _closed(self, viewer: Viewer, args: _Closed) -> list[Alarm]:
+        limit = min(max(args.limit, 1), CLOSED_KEPT)
+        return [self._core.named(alarm) for alarm in self._core.watch.book.closed(viewer, limit)]
+
+    async def _seen(self, viewer: Viewer, args: _Seen) -> dict[str, Any]:
+        self._core.watch.seen(viewer, args.alarms)
+        return {}
 
     async def _history(self, viewer: Viewer, args: _History) -> dict[str, Any]:
         point = self._core.registry.seen_point(viewer, args.point)
@@ -304,6 +368,14 @@ class Answers:
     async def _cancel_backtest(self, viewer: Viewer, args: _Ticket) -> dict[str, Any]:
         await self._core.backtests.cancel(viewer, args.ticket)
         return {}
+
+
+def _changed(alarm: Alarm) -> dict[str, Any]:
+    """What a person with a stale view must know."""
+    moved = alarm.moved
+    return {"state": alarm.state, "version": alarm.version} | (
+        {} if moved is None else {"what": moved.what, "by": moved.by, "at_us": moved.at_us}
+    )
 
 
 def _of_all_units(viewer: Viewer) -> None:

@@ -13,12 +13,15 @@ import msgspec
 import numpy as np
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 import fengsui
+from alerting.alarms.audit import EXPORT_EVERY_S, Heads
 from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry as Told
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor, Snapshots
+from alerting.errors import HeadsDamaged
 from alerting.watch import Watch
 from fengsui.batch import Batch
 from fengsui.database import connect
@@ -114,6 +117,8 @@ class Core:
             window=settings.window,
             clock=clock,
         )
+        self._database = database
+        self._heads = Heads(settings.heads)
         self._replies: deque[tuple[str, str]] = deque(maxlen=_REPLIES)
         self._replied = asyncio.Event()
         self._replays: asyncio.Queue[tuple[str, str]] = asyncio.Queue(maxsize=_REPLAYS)
@@ -149,6 +154,7 @@ class Core:
                     tasks.create_task(self.intake.run(), name="core.intake"),
                     tasks.create_task(self._tell_status(), name="core.status"),
                     tasks.create_task(self._keep_house(), name="core.house"),
+                    tasks.create_task(self._export_heads(), name="core.heads"),
                     tasks.create_task(self._follow_registry(), name="core.registry"),
                     tasks.create_task(self._replay(), name="core.replay"),
                     tasks.create_task(self.backtests.run(), name="core.backtests"),
@@ -156,6 +162,7 @@ class Core:
                 ]
                 await stop.wait()
                 await self.watch.recorder.flush(_FLUSH_S)
+                await self._export_head()
                 for task in work:
                     task.cancel()
         finally:
@@ -296,6 +303,19 @@ class Core:
                 self.faults.clear("dead_letter")
             except DeadLetterUnavailable as error:
                 self.faults.set("dead_letter", str(error), f"死信文件不可用:{error}")
+
+    async def _export_heads(self) -> None:
+        """Keep a witness of the alarm record outside of it."""
+        while True:
+            await self._export_head()
+            await asyncio.sleep(EXPORT_EVERY_S)
+
+    async def _export_head(self) -> None:
+        try:
+            flaw = await asyncio.to_thread(self._heads.export, self._database, self.clock.wall_us())
+        except (OSError, SQLAlchemyError, HeadsDamaged) as error:
+            flaw = f"its head could not be exported: {error}"
+        self.faults.hold("audit", bool(flaw), f"alarm record: {flaw}", "报警记录审计异常")
 
     async def _follow_registry(self) -> None:
         """Take over what another process registered, and deliver what was put aside for want of it."""

@@ -14,6 +14,9 @@ from fengsui.database import STATE, parse_url
 from fengsui.errors import SettingsError
 from fengsui.settings import Broker, Secret, is_loopback
 
+HEADS = "record.heads"
+"""The name of the file of heads in a core's data directory, unless it is somewhere else."""
+
 
 class Embedded(
     msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, tag_field="kind", tag="embedded"
@@ -80,6 +83,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     store: Embedded | Influx
     database: str = ""
     """URL of the state database, see ``fengsui.database.connect``; empty = SQLite in ``folder``."""
+    heads_file: Path | None = None
+    """Where heads of the alarm record are appended, best on another disk; none = in ``folder``."""
     rules: Path | None = None
     """Rule file; none = the rules that Fengsui ships."""
     window: Annotated[int, Meta(ge=8, le=1_000)] = 64
@@ -101,6 +106,11 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
             )
         if self.database:
             _check_database(self.database)
+
+    @property
+    def heads(self) -> Path:
+        """Where heads of the alarm record are."""
+        return self.heads_file or self.folder / HEADS
 
     @property
     def database_url(self) -> str:

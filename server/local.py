@@ -30,11 +30,15 @@ log = structlog.get_logger()
 
 
 class Refused(Exception):
-    """A question not answered as asked; ``code`` is stale, unknown, forbidden, invalid or unavailable."""
+    """A question not answered as asked; ``code`` is stale, unknown, forbidden, invalid or unavailable.
 
-    def __init__(self, code: str, text: str) -> None:
+    ``changed`` says of a stale one what it is now, and what has changed, by whom and when.
+    """
+
+    def __init__(self, code: str, text: str, changed: dict[str, Any] | None = None) -> None:
         super().__init__(text)
         self.code = code
+        self.changed = changed
 
 
 class Question(msgspec.Struct):
@@ -201,7 +205,10 @@ def _number_in(line: bytes) -> int | None:
 
 
 def _refusal(number: int | None, refused: Refused) -> bytes:
-    return _encode({"id": number, "error": {"code": refused.code, "text": str(refused)}})
+    error: dict[str, Any] = {"code": refused.code, "text": str(refused)}
+    if refused.changed is not None:
+        error["changed"] = refused.changed
+    return _encode({"id": number, "error": error})
 
 
 def _encode(value: dict[str, Any]) -> bytes:

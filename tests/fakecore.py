@@ -12,9 +12,13 @@ from typing import Any
 
 import msgspec
 
+from alerting.alarms.desk import DEEDS
 from alerting.statistics import Make, compute
 
 Json = dict[str, Any]
+
+STEPS: dict[str, Json] = {step: {} for step in DEEDS} | {"reset": {"state": "closed"}}
+"""What persons do, and what of an alarm it changes besides its version."""
 
 
 def alarm(point: str = "P-1", at_us: int = 1_790_000_000_000_000, **more: Any) -> Json:
@@ -233,7 +237,7 @@ class FakeCore:
         do = request["do"]
         if do in self.refuse:
             return {"error": self.refuse[do]}
-        handler = getattr(self, f"_do_{do}", None)
+        handler = self._do_step if do in STEPS else getattr(self, f"_do_{do}", None)
         if handler is None:
             return {"error": {"code": "invalid", "text": f"no such request: {do}"}}
         answer: Json = handler(request, request["viewer"]["units"])
@@ -250,26 +254,34 @@ class FakeCore:
         quiet = compute([], [], lambda _: Make("", ""), from_us=request["from_us"], to_us=request["to_us"])
         return {"ok": msgspec.to_builtins(quiet)}
 
-    def _do_acknowledge(self, request: Json, units: list[str] | None) -> Json:
+    def _do_step(self, request: Json, units: list[str] | None) -> Json:
         one = self.alarms.get(request["alarm"])
         if one is None or (units is not None and one["unit"] not in units):
             return {"error": {"code": "unknown", "text": "There is no such alarm."}}
         if one["version"] != request["version"]:
-            return {"error": {"code": "stale", "text": "The alarm has changed."}}
-        new = one | {
-            "version": one["version"] + 1,
-            "state": one["state"].replace("unacknowledged", "acknowledged"),
-            "acknowledged_at_us": self.wall_us(),
-            "acknowledged_by": request["viewer"]["person"],
-        }
+            changed = {"version": one["version"], "what": "taken", "by": "0417", "at_us": 1}
+            return {"error": {"code": "stale", "text": "The alarm has changed.", "changed": changed}}
+        new = one | {"version": one["version"] + 1} | STEPS[request["do"]]
+        if request["do"] == "acknowledge":
+            new |= {
+                "state": one["state"].replace("unacknowledged", "acknowledged"),
+                "acknowledged_at_us": self.wall_us(),
+                "acknowledged_by": request["viewer"]["person"],
+            }
         self.put(new)
         return {"ok": new}
 
-    def _do_reset(self, request: Json, _units: list[str] | None) -> Json:
-        new = self.alarms[request["alarm"]]
-        new = new | {"version": new["version"] + 1, "state": "closed"}
-        self.put(new)
-        return {"ok": new}
+    def _do_alarm(self, request: Json, units: list[str] | None) -> Json:
+        one = self.alarms.get(request["alarm"])
+        if one is None or (units is not None and one["unit"] not in units):
+            return {"error": {"code": "unknown", "text": "There is no such alarm."}}
+        return {"ok": {"alarm": one, "stamps": {}, "record": []}}
+
+    def _do_closed(self, _request: Json, _units: list[str] | None) -> Json:
+        return {"ok": []}
+
+    def _do_seen(self, _request: Json, _units: list[str] | None) -> Json:
+        return {"ok": {}}
 
     def _do_history(self, request: Json, units: list[str] | None) -> Json:
         if units is not None and self.units.get(request["point"]) not in units:

@@ -1,9 +1,10 @@
 """The alarm record: everything that ever happened to every alarm, append-only, numbered, chained by hash.
 
 Three tables. ``alarm_record`` has one row per change; ``chain`` is the SHA-256 over the row before and this
-row, so an edited, removed or reordered row breaks every later one. ``alarm`` has the newest version of each
-alarm, from which the book is loaded. ``detect_cursor`` names the journal and the entries whose outcome is in
-the record; it is written in the same transaction as the changes, so that a replay knows what was said.
+row, so an edited, removed or reordered row breaks every later one; ``audit.py`` looks for that, and for more.
+``alarm`` has the newest version of each alarm, from which the book is loaded. ``detect_cursor`` names the
+journal and the entries whose outcome is in the record; it is written in the same transaction as the changes,
+so that a replay knows what was said.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ from alerting.detect.snapshot import Cursor
 from alerting.errors import RecordUnavailable
 from fengsui.database import metadata, writing
 from fengsui.model import AlarmClass
+from fengsui.viewer import Viewer
 
 record_table = Table(
     "alarm_record",
@@ -56,6 +58,7 @@ record_table = Table(
     Column("origin", String(16), nullable=False),
     Column("unit", String(80), nullable=False),
     Column("body", Text, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
     Column("chain", String(64), nullable=False),
     UniqueConstraint("alarm", "version"),
     Index("ix_alarm_record_at_us", "at_us"),
@@ -90,7 +93,10 @@ PENDING_PER_ALARM = 16
 
 RETRY_S = (0.5, 5.0)
 
-_GENESIS = "0" * 64
+STORY_ROWS = 1_000
+
+GENESIS = "0" * 64
+"""What the first row follows."""
 
 Within = Callable[[Connection, Sequence[Change]], None]
 """What somebody else writes in the transaction that records these changes."""
@@ -118,6 +124,29 @@ class Loaded(NamedTuple):
     cursor: Cursor | None
     number: int
     """Last number given, 0 before the first."""
+
+
+class Row(NamedTuple):
+    """One row of an alarm's story, as a person reads it."""
+
+    number: int
+    version: int
+    at_us: int
+    """Server clock."""
+    what: str
+    actor: str
+    origin: str
+    reason: str
+    state: str
+
+
+class Story(NamedTuple):
+    """All that the record has of one alarm."""
+
+    alarm: Alarm
+    """As it was recorded last."""
+    rows: list[Row]
+    """Oldest first, the newest ``STORY_ROWS``."""
 
 
 @dataclass(slots=True)
@@ -228,6 +257,14 @@ class Recorder:
         except TimeoutError:
             self._show(pending)
         return pending.change.alarm
+
+    async def story(self, viewer: Viewer, alarm: str) -> Story | None:
+        """What happened to an alarm, however long ago; None = no such alarm, or none this person may see.
+
+        Raises:
+            RecordUnavailable: the database cannot be read.
+        """
+        return await asyncio.to_thread(_story, self._engine, viewer, alarm)
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until everything is recorded; False when it is not within ``timeout_s``. For a clean stop."""
@@ -349,7 +386,7 @@ def _write(
             .order_by(record_table.c.number.desc())
             .limit(1)
         ).first()
-        number, chain = (last.number, last.chain) if last is not None else (0, _GENESIS)
+        number, chain = (last.number, last.chain) if last is not None else (0, GENESIS)
         alarms: list[Alarm] = []
         written: list[Change] = []
         for change in changes:
@@ -363,7 +400,7 @@ def _write(
             row = {
                 "number": number, "alarm": alarm.id, "version": alarm.version, "at_us": change.at_us,
                 "what": change.what, "actor": change.actor, "origin": change.origin, "unit": alarm.unit,
-                "body": body,
+                "body": body, "reason": change.reason,
             }  # fmt: skip
             chain = chained(chain, row)
             connection.execute(insert(record_table).values(**row, chain=chain))
@@ -378,22 +415,33 @@ def _write(
         return alarms
 
 
-def chained(previous: str, row: dict[str, object]) -> str:
+def chained(previous: str, row: Mapping[str, object]) -> str:
     """The chain value of a record row after the one whose chain value is ``previous``."""
-    content = [row[name] for name in record_table.c.keys() if name != "chain"]  # noqa: SIM118
+    content = [row[name] for name in _HASHED]
+    if row["reason"]:  # rows from before there were reasons keep their chain value
+        content.append(row["reason"])
     return hashlib.sha256(previous.encode() + msgspec.json.encode(content)).hexdigest()
 
 
-def first_broken(engine: Engine) -> int | None:
-    """The number of the first record row that does not follow from the rows before it; None = all whole."""
-    chain, number = _GENESIS, 0
-    with engine.connect() as connection:
-        for row in connection.execute(select(record_table).order_by(record_table.c.number)).mappings():
-            chain = chained(chain, dict(row))
-            number += 1
-            if row["number"] != number or row["chain"] != chain:
-                return int(row["number"])
-    return None
+_HASHED = ("number", "alarm", "version", "at_us", "what", "actor", "origin", "unit", "body")
+
+
+def _story(engine: Engine, viewer: Viewer, alarm: str) -> Story | None:
+    columns = record_table.c
+    query = select(record_table).where(columns.alarm == alarm).order_by(columns.number.desc())
+    try:
+        with engine.connect() as connection:
+            rows = connection.execute(query.limit(STORY_ROWS)).all()
+    except (SQLAlchemyError, OSError) as error:
+        raise RecordUnavailable(f"the alarm record cannot be read: {_text(error)}") from error
+    if not rows or not viewer.sees(rows[0].unit):
+        return None
+    alarms = [msgspec.json.decode(row.body, type=Alarm) for row in rows]
+    told = [
+        Row(row.number, row.version, row.at_us, row.what, row.actor, row.origin, row.reason, str(then.state))
+        for row, then in zip(rows, alarms, strict=True)
+    ]
+    return Story(alarms[0], told[::-1])
 
 
 def begun_at(engine: Engine, cls: AlarmClass, from_us: int, to_us: int) -> list[str]:

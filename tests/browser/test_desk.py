@@ -44,6 +44,26 @@ async def test_alarm_appears_without_reload_and_f2_acknowledges_it(served: Conso
     assert asked == [("alarm-P-1", 1, "all")]
 
 
+async def test_what_is_on_the_screen_is_reported_once_and_only_what_is(
+    served: Console, open_page: Open
+) -> None:
+    """An officer's page reports rows in view and the fire in the strip; what is out of sight is not seen."""
+    for n in range(200):
+        served.core.put(alarm(f"P-{n}", wall_us() - n * 1_000_000, cls="fault"))
+    page = await open_page()
+    await expect(page.locator("#strip .place")).to_have_text("No fire is waiting for you")
+
+    def reported() -> list[str]:
+        return [id_ for one in served.core.asked_for("seen") for id_ in one["alarms"]]
+
+    await until(lambda: "alarm-P-0" in reported(), 5, "the first row is reported")
+    assert "alarm-P-199" not in reported()
+    served.core.put(alarm("P-fire", wall_us()))
+    await until(lambda: "alarm-P-fire" in reported(), 5, "the fire is reported")
+    await expect(page.locator("#strip .place")).to_contain_text("Linjiang Plaza B")
+    assert len(reported()) == len(set(reported()))
+
+
 async def test_list_is_worked_by_keyboard(served: Console, open_page: Open) -> None:
     """Arrows choose a row, its detail follows, Enter leads to the button, Enter again acknowledges."""
     for n, cls in enumerate(["prealarm", "fault", "supervisory"]):

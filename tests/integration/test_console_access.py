@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from alerting.alarms.desk import DEEDS, SHELVED_AT_MOST_S
 from console import api, pages
 from console.app import create_app, open_database
 from console.config import Settings
@@ -23,12 +24,13 @@ from console.guard import ANYONE, LIVE
 from fengsui.viewer import Action, Viewer
 from tests.consoles import PASSWORD, PEOPLE, Console, console, sign_in
 from tests.fakecore import alarm
+from tests.ordering import bodies
 from tests.waiting import until
 
 DOORS = [*pages.DOORS, *api.DOORS]
 BODIES: dict[str, Any] = {
-    "/api/v1/alarms/{alarm}/acknowledge": {"version": 1},
-    "/api/v1/alarms/{alarm}/reset": {"version": 1},
+    **bodies(1),
+    "/api/v1/alarms/seen": {"alarms": ["alarm-P-1"]},
     "/api/v1/discovered/accept": {"gateway": "g", "name": "n", "id": "i", "quantity": "q", "uom": "u"},
     "/api/v1/rules": {"text": "", "digest": "0123456789abcdef"},
     "/api/v1/rules/check": {"text": ""},
@@ -38,7 +40,7 @@ BODIES: dict[str, Any] = {
     "/sign-out": {},
 }
 ACTING = (
-    "acknowledge", "reset", "accept", "start_fire", "replace_rules", "start_backtest", "cancel_backtest",
+    *DEEDS, "seen", "accept", "start_fire", "replace_rules", "start_backtest", "cancel_backtest",
 )  # fmt: skip
 ACTIONS = {(door.method, door.path): door.action for door in DOORS}
 
@@ -165,10 +167,16 @@ async def test_other_units_do_not_exist(served: Console) -> None:
     async with served.person("elsewhere") as person:
         alarms = (await person.client.get("/api/v1/alarms")).json()["alarms"]
         assert [one["unit"] for one in alarms] == ["unit-b"]
-        theirs = await person.post("/api/v1/alarms/alarm-P-1/acknowledge", {"version": 1})
-        nothing = await person.post("/api/v1/alarms/alarm-P-9/acknowledge", {"version": 1})
-        assert (theirs.status_code, theirs.json()) == (nothing.status_code, nothing.json())
-        assert theirs.status_code == 404
+        for path, content in bodies(1).items():
+            theirs = await person.post(path.replace("{alarm}", "alarm-P-1"), content)
+            nothing = await person.post(path.replace("{alarm}", "alarm-P-9"), content)
+            assert (theirs.status_code, theirs.json()) == (nothing.status_code, nothing.json())
+            allowed = theirs.json()["code"] == "unknown"
+            assert theirs.status_code == (404 if allowed else 403)
+            assert allowed == (path.rpartition("/")[2] not in ("disable", "enable"))
+        theirs = await person.client.get("/api/v1/alarms/alarm-P-1")
+        nothing = await person.client.get("/api/v1/alarms/alarm-P-9")
+        assert (theirs.status_code, theirs.content) == (404, nothing.content)
         history = await person.client.get("/api/v1/points/P-1/history?from_us=0&to_us=1")
         assert history.status_code == 404
     assert served.core.alarms["alarm-P-1"]["version"] == 1
@@ -210,6 +218,30 @@ async def test_session_is_new_at_sign_in_and_dead_after_sign_out(served: Console
         assert (await second.client.get("/api/v1/alarms")).status_code == 200
 
 
+async def test_a_refusal_is_problem_details_with_what_changed(served: Console) -> None:
+    """RFC 9457, with our code; a stale order is told the version, what changed, by whom and when."""
+    async with served.person("officer") as person:
+        answer = await person.post("/api/v1/alarms/alarm-P-1/take", {"version": 0})
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json() == {
+            "title": "Conflict", "status": 409, "detail": "The alarm has changed.", "code": "stale",
+            "changed": {"version": 1, "what": "taken", "by": "0417", "at_us": 1},
+        }  # fmt: skip
+        for path, content in (
+            ("shelve", {"version": 1, "text": "works", "for_s": SHELVED_AT_MOST_S + 1}),
+            ("shelve", {"version": 1, "text": "", "for_s": 60}),
+            ("close", {"version": 1, "finding": "nothing"}),
+            ("comment", {"version": 1}),
+            ("take", {"version": 1, "to": "0002"}),
+        ):
+            refused = await person.post(f"/api/v1/alarms/alarm-P-1/{path}", content)
+            assert (refused.status_code, refused.json()["code"]) == (422, "invalid"), path
+        closed = {"version": 1, "finding": "dust", "text": "filter\nchanged"}
+        assert (await person.post("/api/v1/alarms/alarm-P-1/close", closed)).status_code == 200
+        (asked,) = served.core.asked_for("close")
+        assert {key: asked[key] for key in closed} == closed
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -227,7 +259,7 @@ async def test_bad_bodies_are_refused_in_words(served: Console, content: bytes) 
             headers={"x-fengsui-token": person.token, "content-type": "application/json"},
         )
     assert answer.status_code == 422
-    assert answer.json()["error"]["code"] == "invalid"
+    assert answer.json()["code"] == "invalid"
     assert served.core.asked_for("acknowledge") == []
 
 
@@ -267,7 +299,7 @@ async def test_core_out_of_reach_is_said(served: Console) -> None:
         assert (await person.client.get("/healthz")).status_code == 200
         await served.core.stop()
         answer = await person.client.get("/api/v1/alarms")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert (await person.client.get("/healthz")).status_code == 503
 
 
@@ -302,6 +334,8 @@ def test_every_action_behind_a_door_is_one_of_ours() -> None:
     """Doors name actions of the one table of roles, and what acts is no GET."""
     for door in DOORS:
         assert door.action is None or isinstance(door.action, Action)
-        if door.action in (Action.ACKNOWLEDGE, Action.RESET, Action.SIMULATE):
+        if door.action in (
+            Action.ACKNOWLEDGE, Action.RESET, Action.HANDLE, Action.SHELVE, Action.DISABLE, Action.SIMULATE,
+        ):  # fmt: skip
             assert door.method == "POST"
         assert (door.action is Action.CHANGE_RULES) <= (door.method in ("POST", "PUT"))

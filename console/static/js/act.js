@@ -32,7 +32,7 @@ export async function ask(path, body, wait_ms = ANSWER_MS) {
     throw new NotDone("no_answer");
   }
   const told = await answer.json().catch(() => ({}));
-  throw new NotDone(told.error?.code ?? "no_answer", told.error?.text);
+  throw new NotDone(told.code ?? "no_answer", told.detail);
 }
 
 /** Tell the server something while the page goes away; nobody waits for an answer. */

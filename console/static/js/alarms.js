@@ -64,6 +64,8 @@ export function tags(alarm) {
   if (alarm.linkage) found.push("linkage");
   if (alarm.test) found.push("test");
   if (alarm.stale) found.push("stale");
+  if (alarm.unknown) found.push("unknown");
+  if (alarm.inhibited) found.push(alarm.inhibited);
   if (alarm.late) found.push("late");
   if (alarm.recorded === false) found.push("unrecorded");
   if (isWaiting(alarm) && !alarm.active) found.push("restored");

@@ -169,6 +169,12 @@ function lay() {
   }
 }
 
+/** Ids of the alarms whose rows are in view. */
+export function inView() {
+  const { scrollTop, clientHeight } = $("rows");
+  return items.filter((item) => item.id && item.top < scrollTop + clientHeight && item.top + rowPx > scrollTop).map((item) => item.id);
+}
+
 function groupRow() {
   return h("div", { class: "group", role: "row", "aria-level": 1 }, h("b", { role: "gridcell" }), h("b", "num"), h("span", "meta"));
 }

@@ -9,6 +9,7 @@ import { $, fill, h, icon } from "./dom.js";
 import * as gateways from "./gateways.js";
 import * as list from "./list.js";
 import * as live from "./live.js";
+import * as seen from "./seen.js";
 import * as sound from "./sound.js";
 import * as store from "./store.js";
 import * as strip from "./strip.js";
@@ -37,6 +38,7 @@ function draw(kinds) {
   if (kinds.has("notices")) drawNotices();
   if (kinds.has("alarms") || kinds.has("link") || kinds.has("age")) sound.follow();
   if (kinds.has("alarms")) store.painted();
+  if (kinds.has("alarms") || kinds.has("age") || kinds.has("screen")) seen.report();
 }
 
 function drawNotices() {

@@ -79,7 +79,7 @@ export function silence() {
 
 function wanted() {
   const quiet = store.nowUs() < silenced.until_us;
-  const waiting = [...store.state.alarms.values()].filter((a) => isWaiting(a) && !a.silent && !(quiet && silenced.ids.has(a.id)));
+  const waiting = [...store.state.alarms.values()].filter((a) => isWaiting(a) && !a.silent && !a.silenced && !a.inhibited && !(quiet && silenced.ids.has(a.id)));
   const cls = ORDER.find((one) => waiting.some((alarm) => alarm.cls === one));
   if (cls === "fire") return cls;
   if (store.isLost() && !(quiet && silenced.lost)) return "lost";
