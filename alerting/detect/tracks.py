@@ -6,6 +6,7 @@ has to last before a rule raises or clears is decided here, once for all of them
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from fengsui.model import Point
 Numbers = NDArray[np.int16]
 
 
-class Tracks:
+class Tracks(ABC):
     """All tracks of one kind of rule, for one stream of readings (real, or simulated).
 
     Args:
@@ -112,9 +113,9 @@ class Tracks:
         for name in ("_state", "_since_us", *self.ARRAYS):
             self._array(name)[new] = state[name.lstrip("_")][old]
 
+    @abstractmethod
     def _follow(self, closed: Closed, track: Rows) -> list[Crossing]:
         """Judge the minutes, each of the track beside it."""
-        raise NotImplementedError
 
     def _known(self, track: int) -> dict[str, float]:
         """What one track knows."""
