@@ -30,7 +30,9 @@ _NONE, _OVER, _UNDER, ACTIVE = 0, 1, 2, 4
 
 
 class Runs(Slots, ABC):
-    """Base of the detectors whose rules are held for a delay; a kind of rule implements ``_judge``.
+    """Base of the detectors whose rules are held for a delay.
+
+    A kind of rule implements ``_judge`` and ``_known``.
 
     Args:
         rules: In the order of their numbers in the state.
@@ -71,9 +73,9 @@ class Runs(Slots, ABC):
             if number >= 0
         }
 
+    @abstractmethod
     def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
         """The same of one rule."""
-        raise NotImplementedError
 
     def _is_calm(self, slot: int, points: Rows, over: Sequence[Bools]) -> bool:
         """Nothing is beyond a limit in any of these arrays, and nothing is going on at any of ``points``."""

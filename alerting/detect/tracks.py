@@ -31,7 +31,8 @@ class Tracks(ABC):
         rules: Of one kind, in the order of their numbers in the state.
         points: By index, dense.
 
-    A kind of rule implements ``_follow`` and names in ``ARRAYS`` its attributes of shape (tracks, ...).
+    A kind of rule implements ``_follow`` and ``_known``, and names in ``ARRAYS`` its attributes of shape
+    (tracks, ...).
     """
 
     ARRAYS: ClassVar[tuple[str, ...]] = ()
@@ -117,9 +118,9 @@ class Tracks(ABC):
     def _follow(self, closed: Closed, track: Rows) -> list[Crossing]:
         """Judge the minutes, each of the track beside it."""
 
+    @abstractmethod
     def _known(self, track: int) -> dict[str, float]:
         """What one track knows."""
-        raise NotImplementedError
 
     def _decide(
         self, closed: Closed, track: Rows, over: Bools, under: Bools, told: tuple[Floats, Floats, Floats]
