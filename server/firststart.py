@@ -1,4 +1,4 @@
-"""What a first start does by way of other verbs: the first login, and points that are only simulated."""
+"""What a start does by way of other verbs: first login, points that are only simulated, urgent limits."""
 
 from __future__ import annotations
 
@@ -58,3 +58,22 @@ async def register(core: Path, kept: Path, *simulated: str) -> None:
     new.write_bytes(await fengsui("simulate", *simulated))
     await fengsui("registry", "--data", str(core), "import", str(new))
     new.replace(kept)
+
+
+async def keep_urgent(core: Path, gateway: str, path: Path, rules: Path | None = None) -> bool:
+    """Write the urgent limits of a gateway as rules and registry have them now; whether that changed them.
+
+    Args:
+        core: The core's data directory.
+        gateway: Its name.
+        path: What the ``urgent_file`` of its settings names.
+        rules: Rule file of the core's settings; None = none is named there.
+    """
+    named = () if rules is None else ("--rules", str(rules))
+    made = await fengsui("rules", "urgent", gateway, "--data", str(core), *named)
+    before = path.read_bytes() if path.exists() else None
+    if made != before:
+        new = path.with_suffix(".new.toml")
+        new.write_bytes(made)
+        new.replace(path)
+    return before is not None and made != before

@@ -1,16 +1,16 @@
 """``fengsui provision``: what a deployment needs before its servers start, made once and then kept fresh.
 
 For ``docker-compose.yml``, where it runs to its end before anything else starts, and again at every later
-start. It makes what is missing and changes nothing that is there, but for two: the broker's files follow the
-users, and certificates are renewed in time (:mod:`server.certificates`). Folders, each a volume of its own,
-so that nobody sees another's secrets:
+start. It makes what is missing and changes nothing that is there, but for three: the broker's files follow
+the users, urgent limits the rules, and certificates are renewed in time (:mod:`server.certificates`).
+Folders, each a volume of its own, so that nobody sees another's secrets:
 
 =====================  =====================================================================================
 ``authority/``         our own authority, the first login, ``field/<gateway>/`` for gateways elsewhere
 ``broker/config/``     Mosquitto's configuration, users, access list, certificate; ``broker/data/``
 ``core/config/``       ``core.toml``, its password, certificate, and database token; ``core/data/``
 ``console/config/``    ``console.toml`` and the pages' certificate; ``console/data/``
-``gateway/config/``    ``gateway.toml``, its password and certificate; ``gateway/data/``
+``gateway/config/``    ``gateway.toml``, its limits, password, certificate; ``gateway/data/``
 ``influxdb/config/``   the database's first user, password and token, and its certificate
 =====================  =====================================================================================
 
@@ -26,15 +26,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from fengsui import settings
 from fengsui.errors import UsageError
 from fengsui.model import NAME
 from fengsui.runtime import OK
 from fengsui.settings import Tls, is_loopback
 from server import broker, secrets
+from server import config as core
 from server.address import Address, address
 from server.broker import Role, User
 from server.certificates import Authority
-from server.firststart import PERSON, fengsui, make_login, register
+from server.firststart import PERSON, fengsui, keep_urgent, make_login, register
 from server.migrations import upgrade
 
 SUMMARY = "make secrets, certificates and settings of a deployment (docker-compose.yml runs it first)"
@@ -45,6 +47,7 @@ CONNECTIONS = 2 * 2 * GATEWAYS
 """A gateway holds two; its old ones may still stand while it comes back."""
 ORGANISATION = BUCKET = "fengsui"
 PROBE = "probe"
+URGENT = "urgent.toml"
 _LOCAL = ("localhost", "127.0.0.1")
 _PROCESSES = ("broker", "core", "console", "gateway")
 
@@ -120,8 +123,9 @@ async def provision(plan: Plan, now: datetime) -> list[str]:
     block = await fengsui("simulate", "pump-room", "--driver", str(plan.modbus))
     drivers = f'\n[[drivers]]\nkind = "simulated"\nname = "district"\n\n{block.decode()}'
     site.keep_gateway(site.gateway, plan.gateway, plan.broker, data="../data/", drivers=drivers)
-    site.share()
     await asyncio.gather(site.keep_login(), site.keep_registry())
+    await site.keep_urgent()
+    site.share()
     return site.told or ["everything is there"]
 
 
@@ -241,6 +245,7 @@ key_file = "console.key"
             f"""\
 name = "{name}"
 socket = "{data}gateway.sock"
+urgent_file = "{URGENT}"
 {_broker_block(reached, name, "gateway")}
 [spool]
 folder = "{data}spool"
@@ -267,6 +272,15 @@ folder = "{data}spool"
         for simulated in ("district", "pump-room"):
             kept = self._owner / f"registered-{simulated}.yaml"
             await register(data, kept, simulated, "--gateway", gateway)
+
+    async def keep_urgent(self) -> None:
+        """Every gateway's urgent limits, as the rules and the registry have them now."""
+        rules = settings.load(self.core / "core.toml", core.Settings).rules
+        data, gateways = self._plan.folder / "core/data", {self._plan.gateway: self.gateway}
+        gateways |= {field.name: field for field in self.fields()}
+        for name, folder in gateways.items():
+            if await keep_urgent(data, name, folder / URGENT, rules):
+                self.told.append(f"limits {folder / URGENT} changed; restart who uses them")
 
     def share(self) -> None:
         """Let our group read what the containers are given, whatever their users are."""

@@ -22,6 +22,7 @@ from alerting.rulebook.explain import explain
 from alerting.rulebook.file import RuleFile, failures, read, shipped
 from alerting.rulebook.kept import find, versions
 from alerting.rulebook.ruletest import judge, play
+from alerting.rulebook.urgent import in_toml, limits
 from fengsui.database import existing
 from fengsui.errors import UsageError
 from fengsui.model import Point
@@ -29,6 +30,7 @@ from fengsui.runtime import OK
 from ingest import sheet
 from ingest.inventory import Inventory, merge
 from ingest.registry import Registry
+from server.rulebook import Rulebook
 
 SUMMARY = "check, test, explain and compare rule files; show rules as they ran"
 
@@ -52,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     explaining.add_argument("--registry", type=Path, metavar="FILE", help="count points of a registry file")
     _add_database(explaining, None)
+    hurrying = verbs.add_parser(
+        "urgent", help="print the limits beyond which a gateway's readings take the alarm lane"
+    )
+    hurrying.add_argument("gateway", metavar="GATEWAY", help="name of the gateway")
+    hurrying.add_argument("--rules", metavar="FILE", help="a rule file (the rules in force in DIR)")
+    hurrying.add_argument("--registry", type=Path, metavar="FILE", help="points of a registry file (of DIR)")
+    _add_database(hurrying, Path("var/core"))
     comparing = verbs.add_parser("diff", help="which rules of two files differ, and how")
     comparing.add_argument("old", metavar="OLD")
     comparing.add_argument("new", metavar="NEW")
@@ -71,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
                 return _test(_read(args.file))
             case "explain":
                 return _explain(args)
+            case "urgent":
+                return _urgent(args)
             case "diff":
                 return _diff(_read(args.old), _read(args.new))
             case _:
@@ -142,6 +153,17 @@ def _explain_one(rule: AnyRule, points: Sequence[Point] | None) -> None:
         more = f" and {len(judged) - _POINTS_NAMED} more" if len(judged) > _POINTS_NAMED else ""
         which = f": {', '.join(judged[:_POINTS_NAMED])}{more}" if judged else ""
         print(f"  {len(judged)} of {len(points)} points{which}")
+
+
+def _urgent(args: argparse.Namespace) -> int:
+    file = Rulebook.read(None, args.data)[0] if args.rules is None else _read(args.rules)
+    own = [point for point in _points(args) or () if point.gateway == args.gateway]
+    if not own:
+        print(f"no point of {args.gateway} is registered", file=sys.stderr)
+    found = limits(file.rules.threshold, own)
+    print(f"# made by `fengsui rules urgent {args.gateway}`: {len(found)} of {len(own)} points\n")
+    print(in_toml(found), end="")
+    return OK
 
 
 def _points(args: argparse.Namespace) -> Sequence[Point] | None:

@@ -21,7 +21,7 @@ from fengsui.errors import UsageError
 from fengsui.runtime import Stop
 from server import broker, secrets
 from server.broker import Role, User
-from server.firststart import FENGSUI, PERSON, make_login, register
+from server.firststart import FENGSUI, PERSON, keep_urgent, make_login, register
 from server.health import connects, console_answers, core_faults, gateway_faults
 from server.supervisor import Part, Supervisor
 
@@ -111,14 +111,7 @@ async def _serve(args: argparse.Namespace, stop: Stop) -> None:
                 [*FENGSUI, "gateway", "run", "--config", str(folder / "gateway/gateway.toml")],
                 partial(_gateway_answers, folder / "gateway/gateway.sock"),
                 note="72 simulated rooms",
-                prepare=partial(
-                    register,
-                    folder / "core",
-                    folder / "gateway/district.yaml",
-                    "district",
-                    "--gateway",
-                    GATEWAY,
-                ),
+                prepare=partial(_prepare_gateway, folder),
             ),
         ]
 
@@ -176,10 +169,17 @@ core_socket = "../core/run/core.sock"
 database = "console.db"
 port = {ports.console}
 """,
-        "gateway": _gateway_text(GATEWAY, ports) + '\n[[drivers]]\nkind = "simulated"\nname = "district"\n',
+        "gateway": f"""\
+urgent_file = "urgent.toml"
+{_gateway_text(GATEWAY, ports)}
+[[drivers]]
+kind = "simulated"
+name = "district"
+""",
     }
     for process, text in texts.items():
         _write(folder / process / f"{process}.toml", process, text)
+    (folder / "gateway/urgent.toml").touch()  # filled in once the gateway's points are registered
     _write(folder / "device" / "device.toml", "gateway", _gateway_text(DEVICE, ports))
     if ports.transmitters is not None:
         block = (
@@ -261,6 +261,12 @@ def _port(name: str, wanted: int) -> int:
                 _tell(f"{name:<8} port {wanted} is not free, taking {found}")
             return found
     raise UsageError(f"no free port on {HOST}")
+
+
+async def _prepare_gateway(folder: Path) -> None:
+    core, gateway = folder / "core", folder / "gateway"
+    await register(core, gateway / "district.yaml", "district", "--gateway", GATEWAY)
+    await keep_urgent(core, GATEWAY, gateway / "urgent.toml")
 
 
 async def _core_answers(path: Path) -> bool:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.order import Bools, Floats, Rows, Series, Turns
 from alerting.detect.rules import MOST_SCALES, Change
-from alerting.detect.runs import Runs
+from alerting.detect.runs import Recursions
 from alerting.detect.slots import Crossing, fetch, store
 from fengsui.model import Point
 
@@ -63,7 +63,7 @@ class _Seen(NamedTuple):
     over: Bools
 
 
-class Changes(Runs):
+class Changes(Recursions[_Seen]):
     """The state of every change rule at every point, for one stream of readings.
 
     Args:
@@ -73,7 +73,7 @@ class Changes(Runs):
     Cost: 75 bytes per rule and point.
     """
 
-    SLOT_ARRAYS = (*Runs.SLOT_ARRAYS, "_course")
+    SLOT_ARRAYS = (*Recursions.SLOT_ARRAYS, "_course")
 
     def __init__(self, rules: Sequence[Change], points: Sequence[Point]) -> None:
         super().__init__(rules, points)
@@ -88,11 +88,6 @@ class Changes(Runs):
         self._most = np.array([rule.forget_s / rule.step_s for rule in rules])
         self._relearn_s = np.array([rule.relearn_s for rule in rules])
 
-    def update(self, series: Series) -> list[Crossing]:
-        """Judge readings; the crossings, unordered."""
-        series = series.in_range
-        return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
-
     def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
         _, _, steps, mean, variance, up, down, _ = self._course[slot, point].tolist()
         return {
@@ -102,15 +97,8 @@ class Changes(Runs):
             "sum_limit": float(self._limit[number]),
         }
 
-    def _judge(self, slot: int, series: Series) -> list[Crossing]:
-        """One slot of every point that has a rule in it."""
-        series, number = self._ruled(slot, series)
+    def _tell(self, slot: int, series: Series, seen: Sequence[_Seen]) -> list[Crossing]:
         turns = series.turns
-        if not len(turns.points):
-            return []
-        seen = self._advance(slot, turns, number)
-        if self._is_calm(slot, turns.points, [turn.over for turn in seen]):
-            return []
         excess = turns.spread([turn.excess for turn in seen])
         learned = turns.spread([turn.learned for turn in seen])
         limit = self._limit[self._rule[slot][series.readings.point]]

@@ -17,7 +17,7 @@ from alerting.detect.device import OWN, DeviceEvent
 from alerting.detect.order import Readings, by_point
 from alerting.detect.presence import Presence
 from alerting.detect.rules import Rule, RuleSet, Threshold
-from alerting.detect.slots import Crossing, Inside, applies
+from alerting.detect.slots import Crossing, Inside, applies, joined, part_of
 from alerting.detect.stream import State, Stream
 from alerting.detect.verdict import Reason, Verdict, VerdictKind, Zone
 from alerting.detect.words import reason
@@ -277,25 +277,22 @@ class Engine:
 
     def state(self) -> State:
         """A copy of all that must outlive the process, for a snapshot."""
-        parts: dict[str, Presence | Stream | Zones] = {
-            "presence": self.presence, "zones": self._zones, **self._streams,
-        }  # fmt: skip
-        return {
-            f"{part}.{name}": array for part, owner in parts.items() for name, array in owner.state().items()
-        }
+        return joined({"presence": self.presence, "zones": self._zones, **self._streams})
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over ``state()`` of an earlier process; rules and points may have changed meanwhile.
+
+        A kind of rule that the earlier process did not know begins anew.
 
         Raises:
             KeyError, ValueError, TypeError, IndexError: not a state of this class; nothing is promised of the
                 engine then, build a new one.
         """
-        self.presence.restore(_part(state, "presence"))
-        self._stream(_REAL).restore(_part(state, _REAL))
-        if simulated := _part(state, _SIMULATED):
+        self.presence.restore(part_of(state, "presence"))
+        self._stream(_REAL).restore(part_of(state, _REAL))
+        if simulated := part_of(state, _SIMULATED):
             self._stream(_SIMULATED).restore(simulated)
-        if zones := _part(state, "zones"):
+        if zones := part_of(state, "zones"):
             self._zones.restore(zones)
 
     def _stream(self, name: str) -> Stream:
@@ -339,11 +336,6 @@ class Engine:
             received_at_us=at_us, age_us=0, test=False, missing=True, folded=folded,
             reasons=(reason,) if kind is VerdictKind.RAISE else (),
         )  # fmt: skip
-
-
-def _part(state: Mapping[str, NDArray[np.generic]], part: str) -> State:
-    prefix = f"{part}."
-    return {name[len(prefix) :]: array for name, array in state.items() if name.startswith(prefix)}
 
 
 def _verdict(

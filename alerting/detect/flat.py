@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.order import Bools, Floats, Rows, Series, Turns
 from alerting.detect.rules import Flat
-from alerting.detect.runs import Runs
+from alerting.detect.runs import Recursions
 from alerting.detect.slots import Crossing, fetch, store
 from fengsui.model import Point
 
@@ -39,15 +39,17 @@ class _Seen(NamedTuple):
     Attributes:
         same_s: How long the value is the same.
         limit_s: After how long that is stuck; infinite = still learning.
+        over: It is so long.
         whole: The stretch began with a change that was seen.
     """
 
     same_s: Floats
     limit_s: Floats
+    over: Bools
     whole: Bools
 
 
-class Flats(Runs):
+class Flats(Recursions[_Seen]):
     """The state of every flat-line rule at every point, for one stream of readings.
 
     Args:
@@ -57,7 +59,7 @@ class Flats(Runs):
     Cost: 60 bytes per rule and point.
     """
 
-    SLOT_ARRAYS = (*Runs.SLOT_ARRAYS, "_same")
+    SLOT_ARRAYS = (*Recursions.SLOT_ARRAYS, "_same")
 
     def __init__(self, rules: Sequence[Flat], points: Sequence[Point]) -> None:
         super().__init__(rules, points)
@@ -79,11 +81,6 @@ class Flats(Runs):
         ends = 0 if self._low is None or self._high is None else self._low.nbytes + self._high.nbytes
         return super().nbytes + ends
 
-    def update(self, series: Series) -> list[Crossing]:
-        """Judge readings; the crossings, unordered."""
-        series = series.in_range
-        return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
-
     def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
         last, since_s, longest_s, begun_s, changes, _ = self._same[slot, point].tolist()
         at_s = at_us / 1e6
@@ -100,35 +97,20 @@ class Flats(Runs):
             "stuck_s": float(stuck_s) if np.isfinite(stuck_s) else np.nan,
         }
 
-    def _judge(self, slot: int, series: Series) -> list[Crossing]:
-        """One slot of every point that has a rule in it."""
-        series, number = self._ruled(slot, series)
+    def _tell(self, slot: int, series: Series, seen: Sequence[_Seen]) -> list[Crossing]:
         turns = series.turns
-        if not len(turns.points):
-            return []
-        seen = self._advance(slot, turns, number)
-        readings = series.readings
-        if self._low is None and self._is_calm(
-            slot, turns.points, [turn.same_s >= turn.limit_s for turn in seen]
-        ):
-            return []
-        same_s, whole = (
-            turns.spread([turn.same_s for turn in seen]),
-            turns.spread([turn.whole for turn in seen]),
-        )
-        limit_s = turns.spread([turn.limit_s for turn in seen])
-        if self._low is not None and self._high is not None:
-            value, low, high = readings.value, self._low[readings.point], self._high[readings.point]
-            rail_s = self._rail_s[self._rule[slot][readings.point]]
-            limit_s = np.where((value <= low) | (value >= high), np.minimum(rail_s, limit_s), limit_s)
-        over = same_s >= limit_s
+        over, whole = turns.spread([turn.over for turn in seen]), turns.spread([turn.whole for turn in seen])
 
         def under(rows: Rows) -> Bools:
             moves: Bools = whole[rows] & ~over[rows]
             return moves
 
         changes = self._changes(slot, series, over, under)
-        return self._crossings(slot, readings, changes, same_s, limit_s, same_s)
+        if not changes:
+            return []
+        same_s = turns.spread([turn.same_s for turn in seen])
+        limit_s = turns.spread([turn.limit_s for turn in seen])
+        return self._crossings(slot, series.readings, changes, same_s, limit_s, same_s)
 
     def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> list[_Seen]:
         """Carry the stretches on; what is seen at each turn."""
@@ -154,6 +136,15 @@ class Flats(Runs):
             since[:] = np.where(begins, now_s, since)
             whole[:] = np.where(begins, moved, whole)
             last[:] = value
-            seen.append(_Seen(now_s - since, bound, whole > 0))
+            same_s = now_s - since
+            limit_s = self._railed(bound, value, turns.points[:m], number[:m])
+            seen.append(_Seen(same_s, limit_s, same_s >= limit_s, whole > 0))
         store(self._same[slot], turns.points, columns)
         return seen
+
+    def _railed(self, bound: Floats, value: Floats, points: Rows, number: NDArray[np.int16]) -> Floats:
+        """``bound``, or the shorter time after which a value at an end of its point's range is stuck."""
+        if self._low is None or self._high is None:
+            return bound
+        at_end = (value <= self._low.take(points)) | (value >= self._high.take(points))
+        return np.where(at_end, np.minimum(self._rail_s[number], bound), bound)

@@ -42,10 +42,6 @@ class Ranges(Runs):
         """Bytes of state for all points, the limits included."""
         return super().nbytes + int(self._low.nbytes + self._high.nbytes)
 
-    def update(self, series: Series) -> list[Crossing]:
-        """Judge readings; the crossings, unordered."""
-        return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
-
     def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
         return {"low": float(self._low[slot, point]), "high": float(self._high[slot, point])}
 

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.order import Bools, Floats, Rows, Series, Turns
 from alerting.detect.rules import Rate
-from alerting.detect.runs import Runs
+from alerting.detect.runs import Recursions
 from alerting.detect.slots import Crossing, fetch, store
 from fengsui.model import Point
 
@@ -60,7 +60,7 @@ class _Seen(NamedTuple):
     ripe: Bools
 
 
-class Rates(Runs):
+class Rates(Recursions[_Seen]):
     """The state of every rate rule at every point, for one stream of readings.
 
     Args:
@@ -70,7 +70,7 @@ class Rates(Runs):
     Cost: 50 bytes per rule and point.
     """
 
-    SLOT_ARRAYS = (*Runs.SLOT_ARRAYS, "_course", "_learned")
+    SLOT_ARRAYS = (*Recursions.SLOT_ARRAYS, "_course", "_learned")
 
     def __init__(self, rules: Sequence[Rate], points: Sequence[Point]) -> None:
         super().__init__(rules, points)
@@ -85,11 +85,6 @@ class Rates(Runs):
         self._min_samples = np.array([rule.min_samples for rule in rules])
         self._min_data_s = np.array([rule.min_data_s for rule in rules])
 
-    def update(self, series: Series) -> list[Crossing]:
-        """Judge readings; the crossings, unordered."""
-        series = series.in_range
-        return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
-
     def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
         ambient, last, _, _ = self._course[slot, point].tolist()
         ready = self._learned[slot, point] == _READY
@@ -99,15 +94,8 @@ class Rates(Runs):
             "rise": float(self._rise[number]),
         }
 
-    def _judge(self, slot: int, series: Series) -> list[Crossing]:
-        """One slot of every point that has a rule in it."""
-        series, number = self._ruled(slot, series)
+    def _tell(self, slot: int, series: Series, seen: Sequence[_Seen]) -> list[Crossing]:
         turns = series.turns
-        if not len(turns.points):
-            return []
-        seen = self._advance(slot, turns, number)
-        if self._is_calm(slot, turns.points, [turn.over for turn in seen]):
-            return []
         ahead, over = turns.spread([turn.ahead for turn in seen]), turns.spread([turn.over for turn in seen])
         ripe = turns.spread([turn.ripe for turn in seen])
         point = series.readings.point

@@ -8,13 +8,14 @@ no pass of their own.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alerting.detect.order import NEVER, Bools, Floats, Ints, Readings, Rows, Series
+from alerting.detect.order import NEVER, Bools, Floats, Ints, Readings, Rows, Series, Turns
 from alerting.detect.rules import Held
 from alerting.detect.slots import Crossing, Inside, Slots
 from alerting.detect.verdict import VerdictKind
@@ -28,8 +29,10 @@ States = NDArray[np.int8]
 _NONE, _OVER, _UNDER, ACTIVE = 0, 1, 2, 4
 
 
-class Runs(Slots):
+class Runs(Slots, ABC):
     """Base of the detectors whose rules are held for a delay.
+
+    A kind of rule implements ``_judge`` and ``_known``.
 
     Args:
         rules: In the order of their numbers in the state.
@@ -48,6 +51,14 @@ class Runs(Slots):
         self._off_us = np.array([*(round(rule.off_delay_s * 1e6) for rule in rules), 0], np.int64)
         self._gap_us = np.array([*(round(rule.max_gap_s * 1e6) for rule in rules), 0], np.int64)
 
+    def update(self, series: Series) -> list[Crossing]:
+        """Judge readings; the crossings, unordered. Nothing in ``series`` is changed."""
+        return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
+
+    @abstractmethod
+    def _judge(self, slot: int, series: Series) -> list[Crossing]:
+        """What the rules in one slot of every point say."""
+
     def assume_active(self, rule: str, point: int) -> None:
         """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""
         slot = self.slot_of(rule, point)
@@ -62,9 +73,9 @@ class Runs(Slots):
             if number >= 0
         }
 
+    @abstractmethod
     def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
         """The same of one rule."""
-        raise NotImplementedError
 
     def _is_calm(self, slot: int, points: Rows, over: Sequence[Bools]) -> bool:
         """Nothing is beyond a limit in any of these arrays, and nothing is going on at any of ``points``."""
@@ -142,6 +153,43 @@ class Runs(Slots):
         self._state[slot][end] = state
         self._since_us[slot][end] = since_us
         return raised, cleared
+
+
+class Seen(Protocol):
+    """What the readings of a turn find; arrays of shape (m,)."""
+
+    @property
+    def over(self) -> Bools:
+        """Beyond the limit."""
+
+
+SeenT = TypeVar("SeenT", bound=Seen)
+
+
+class Recursions(Runs, Generic[SeenT]):
+    """Base of the detectors that carry a few numbers per point from reading to reading, turn by turn.
+
+    A kind of rule implements ``_advance`` and ``_tell``; both are given only the points that have a rule in
+    the slot, and what their sensors can measure.
+    """
+
+    def _judge(self, slot: int, series: Series) -> list[Crossing]:
+        series, number = self._ruled(slot, series.in_range)
+        turns = series.turns
+        if not len(turns.points):
+            return []
+        seen = self._advance(slot, turns, number)
+        if self._is_calm(slot, turns.points, [turn.over for turn in seen]):
+            return []
+        return self._tell(slot, series, seen)
+
+    @abstractmethod
+    def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> list[SeenT]:
+        """Carry the numbers on by all readings; ``number`` is the rule of each point of ``turns``."""
+
+    @abstractmethod
+    def _tell(self, slot: int, series: Series, seen: Sequence[SeenT]) -> list[Crossing]:
+        """What changes by what was seen, where something is beyond a limit or going on."""
 
 
 def follow(

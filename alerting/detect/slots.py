@@ -38,7 +38,21 @@ class Crossing(NamedTuple):
     """Over how long it was observed, or for how long it had to last."""
 
 
-class Detector(Protocol):
+class Stateful(Protocol):
+    """Something of which a snapshot holds the state."""
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """A copy of all that must outlive the process."""
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over ``state``; rules and points may have changed meanwhile.
+
+        Raises:
+            KeyError, ValueError, TypeError, IndexError: not a state of this class.
+        """
+
+
+class Detector(Stateful, Protocol):
     """One kind of rule at all points; every one of them passes ``tests/unit/test_detectors.py``.
 
     An instance sees the readings of one stream (real, or simulated) in the order of time of each point. It
@@ -59,16 +73,6 @@ class Detector(Protocol):
         """What the rules that judge ``point`` know of it after its newest reading, which is of ``at_us``.
 
         Changes nothing.
-        """
-
-    def state(self) -> dict[str, NDArray[np.generic]]:
-        """A copy of all that must outlive the process."""
-
-    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over ``state``; rules and points may have changed meanwhile.
-
-        Raises:
-            KeyError, ValueError, TypeError, IndexError: not a state of this class.
         """
 
 
@@ -204,3 +208,14 @@ def applies(rule: Rule, point: Point) -> bool:
 def identity(rule: Rule) -> str:
     """A rule in its version, as state and record name it."""
     return f"{rule.name}@{rule.version}"
+
+
+def joined(parts: Mapping[str, Stateful]) -> dict[str, NDArray[np.generic]]:
+    """The state of several owners as one: each array under its owner's name and its own."""
+    return {f"{part}.{name}": array for part, owner in parts.items() for name, array in owner.state().items()}
+
+
+def part_of(state: Mapping[str, NDArray[np.generic]], part: str) -> dict[str, NDArray[np.generic]]:
+    """What ``joined`` put under ``part``; empty = nothing."""
+    prefix = f"{part}."
+    return {name[len(prefix) :]: array for name, array in state.items() if name.startswith(prefix)}

@@ -13,7 +13,7 @@ from alerting.detect.noise import Noises
 from alerting.detect.order import Series
 from alerting.detect.rules import RuleSet
 from alerting.detect.season import Seasons
-from alerting.detect.slots import Crossing, Inside
+from alerting.detect.slots import Crossing, Inside, joined, part_of
 from alerting.detect.tracks import Tracks
 from alerting.detect.trend import Trends
 from fengsui.model import Point
@@ -68,18 +68,17 @@ class Slow:
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """A copy of all that must outlive the process."""
-        parts: dict[str, Minutes | Tracks] = {"minutes": self._minutes, **self._tracks}
-        return {
-            f"{part}.{name}": array for part, owner in parts.items() for name, array in owner.state().items()
-        }
+        return joined({"minutes": self._minutes, **self._tracks})
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over ``state``; rules and points may have changed meanwhile.
 
+        A kind of rule that is younger than the state begins anew.
+
         Raises:
             KeyError, ValueError, TypeError, IndexError: not a state of this class.
         """
-        parts: dict[str, Minutes | Tracks] = {"minutes": self._minutes, **self._tracks}
-        for part, owner in parts.items():
-            prefix = f"{part}."
-            owner.restore({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        self._minutes.restore(part_of(state, "minutes"))
+        for part, tracks in self._tracks.items():
+            if own := part_of(state, part):
+                tracks.restore(own)

@@ -14,7 +14,7 @@ from alerting.detect.order import Bools, Ints, Order, Readings
 from alerting.detect.range import Ranges
 from alerting.detect.rate import Rates
 from alerting.detect.rules import RuleSet
-from alerting.detect.slots import Crossing, Detector, Inside
+from alerting.detect.slots import Crossing, Detector, Inside, joined, part_of
 from alerting.detect.slow import Slow
 from alerting.detect.threshold import Thresholds
 from fengsui.model import Point
@@ -76,21 +76,20 @@ class Stream:
 
     def state(self) -> State:
         """A copy of all that must outlive the process."""
-        return {
-            f"{part}.{name}": array
-            for part, owner in self._parts().items()
-            for name, array in owner.state().items()
-        }
+        return joined(self._parts())
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over ``state``; rules and points may have changed meanwhile.
+
+        A kind of rule that is younger than the state begins anew.
 
         Raises:
             KeyError, ValueError, TypeError, IndexError: not a state of this class.
         """
         for part, owner in self._parts().items():
-            prefix = f"{part}."
-            owner.restore({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+            own = part_of(state, part)
+            if own or owner is self._order:
+                owner.restore(own)
 
     def _parts(self) -> dict[str, Order | Detector | Gate]:
         return {"order": self._order, **self._detectors, "gate": self._gate}

@@ -40,10 +40,6 @@ class Thresholds(Runs):
         """Bytes of state for all points."""
         return super().nbytes + (0 if self._own is self._rule else self._own.nbytes)
 
-    def update(self, series: Series) -> list[Crossing]:
-        """Judge readings; the crossings, unordered."""
-        return [crossing for slot in range(len(self._rule)) for crossing in self._judge(slot, series)]
-
     def late(self, readings: Readings) -> list[Crossing]:
         """Judge late readings, which change no state, by the limit alone."""
         crossings: list[Crossing] = []

@@ -6,6 +6,7 @@ has to last before a rule raises or clears is decided here, once for all of them
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -23,14 +24,15 @@ from fengsui.model import Point
 Numbers = NDArray[np.int16]
 
 
-class Tracks:
+class Tracks(ABC):
     """All tracks of one kind of rule, for one stream of readings (real, or simulated).
 
     Args:
         rules: Of one kind, in the order of their numbers in the state.
         points: By index, dense.
 
-    A kind of rule implements ``_follow`` and names in ``ARRAYS`` its attributes of shape (tracks, ...).
+    A kind of rule implements ``_follow`` and ``_known``, and names in ``ARRAYS`` its attributes of shape
+    (tracks, ...).
     """
 
     ARRAYS: ClassVar[tuple[str, ...]] = ()
@@ -112,13 +114,13 @@ class Tracks:
         for name in ("_state", "_since_us", *self.ARRAYS):
             self._array(name)[new] = state[name.lstrip("_")][old]
 
+    @abstractmethod
     def _follow(self, closed: Closed, track: Rows) -> list[Crossing]:
         """Judge the minutes, each of the track beside it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _known(self, track: int) -> dict[str, float]:
         """What one track knows."""
-        raise NotImplementedError
 
     def _decide(
         self, closed: Closed, track: Rows, over: Bools, under: Bools, told: tuple[Floats, Floats, Floats]

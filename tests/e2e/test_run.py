@@ -46,6 +46,8 @@ async def test_run_comes_up_heals_and_stops_cleanly(tmp_path: Path) -> None:
         assert re.fullmatch(r"[a-z2-9]{4}(-[a-z2-9]{4}){3}", password())
         status, _ = await http(console, "GET", "/healthz")
         assert status == 200
+        limits = (tmp_path / "var/gateway/urgent.toml").read_text()
+        assert '[points."b1-1-01:temperature"]\nurgent_above = 46.0\n' in limits
         parts = children_of(stack.pid)
         assert set(parts) == {"broker", "core", "console", "gateway"}
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from alerting.rulebook.file import shipped
 from fengsui.errors import UsageError
+from fengsui.settings import load
 from fengsui.verb_check_config import check
+from gateway.collect import Urgent
+from gateway.config import Settings
 from server.address import Address
 from server.certificates import PAIR_LASTS
 from server.verb_provision import Plan, provision
@@ -48,6 +52,8 @@ async def test_a_deployment_over_its_life(tmp_path: Path) -> None:
     assert modes == {0o640}
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("authority/*.key")} == {0o600}
     assert users_of(tmp_path) == ["core", "probe", "gw-1"]
+    limits = load(tmp_path / "gateway/config/gateway.toml", Settings).points
+    assert limits["b1-1-01:temperature"] == Urgent(urgent_above=46.0)
     note = tmp_path / "authority/first-login"
     assert note.read_text().split()[0] == "duty"
     note.unlink()  # as its reader is told; no later start may make another
@@ -65,6 +71,14 @@ async def test_a_deployment_over_its_life(tmp_path: Path) -> None:
     assert 'host = "alarm.example"' in (field / "gateway.toml").read_text()
     assert [line.split()[0] for line in told] == ["certificate", "settings"]
     assert users_of(tmp_path) == ["core", "probe", "gw-1", "gw-roof"]
+    assert load(field / "gateway.toml", Settings).points == {}  # nothing of it is registered yet
+
+    rules = tmp_path / "core/data/rules.yaml"
+    rules.write_text(shipped().text.replace("above: 46.0", "above: 45.95"))
+    told = await provision(plan_of(tmp_path, "gw-roof"), NOW)
+    assert told == [f"limits {tmp_path}/gateway/config/urgent.toml changed; restart who uses them"]
+    limits = load(tmp_path / "gateway/config/gateway.toml", Settings).points
+    assert limits["b1-1-01:temperature"] == Urgent(urgent_above=45.95)
     for path in field.iterdir():
         path.unlink()
     field.rmdir()

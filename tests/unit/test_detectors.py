@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.engine import ActiveRule, Engine
 from alerting.detect.rules import RuleSet
+from alerting.detect.schedule import Schedule
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point, Quality
 from tests.unit.detection import T0_US, S, Said, Sample, feed, heat, point, said
@@ -225,6 +226,43 @@ def test_restored_in_the_middle_is_as_if_unbroken(case: Case, part: float) -> No
     again = case.engine(POINTS + 1)
     again.restore(unbroken.state())
     assert_same_state(again, restored)
+
+
+@pytest.mark.parametrize("part", ["threshold", "rate", "range", "flat", "slow", "slow.noise", "gate"])
+def test_a_snapshot_from_before_a_kind_of_rule_gives_the_others_their_state(part: str) -> None:
+    """The younger kind begins anew, and everything else goes on as it was."""
+    rules = RuleSet(
+        threshold=(heat(on_delay_s=30.0, schedule=Schedule(utc_offset="+00:00", hours="00:00-24:00")),),
+        rate=(rising(),),
+        range=(bounds(),),
+        flat=(lively(),),
+        trend=(falling(quantity="temperature", uom="degC"),),
+        noise=(loose(),),
+    )
+
+    def engine() -> Engine:
+        return Engine(rules, [point(0)], now_s=0.0)
+
+    old, young, fresh = engine(), engine(), engine().state()
+    values = [*(20.0 + i % 3 for i in range(30)), *[60.0] * 5, 5000.0]
+    feed(old, [Sample(0, T0_US + i * 10 * S, value) for i, value in enumerate(values)])
+    kept = old.state()
+    changed = [name for name in fresh if kept[name].tobytes() != fresh[name].tobytes()]
+    assert any(name.startswith(f"real.{part}.") for name in changed)
+    young.restore({name: array for name, array in kept.items() if not name.startswith(f"real.{part}.")})
+    for name, array in young.state().items():
+        expected = fresh if name.startswith(f"real.{part}.") else kept
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_what_is_no_snapshot_is_refused() -> None:
+    """Nothing at all is no older snapshot, and neither is a detector that has lost an array."""
+    with pytest.raises(KeyError):
+        CASES[0].engine().restore({})
+    state = CASES[0].engine().state()
+    del state["real.threshold.since_us"]
+    with pytest.raises(KeyError):
+        CASES[0].engine().restore(state)
 
 
 @every_case

@@ -114,3 +114,25 @@ def test_show_of_a_core_that_never_ran(site: Path, capsys: pytest.CaptureFixture
     assert "such as heat-fire@1" in capsys.readouterr().err
     assert main(["rules", "show"]) == 0
     assert capsys.readouterr().out.startswith("# The shipped rules.")
+
+
+def test_urgent_prints_blocks_for_a_gateways_settings(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rules of a file or those in force, points of a registry file; an unknown gateway is no error."""
+    Path("registry.yaml").write_text(REGISTRY)
+    assert main(["rules", "urgent", "g", "--registry", "registry.yaml"]) == 0
+    shipped = capsys.readouterr().out
+    assert shipped.startswith("# made by `fengsui rules urgent g`: 3 of 3 points\n")
+    assert '[points."a"]\nurgent_above = 46.0\n\n[points."b"]\nurgent_above = 46.0\n' in shipped
+    assert '[points."c"]\nurgent_above = 5.0\n' in shipped
+    assert main(["rules", "urgent", "g", "--registry", "registry.yaml", "--rules", "site.yaml"]) == 0
+    assert '[points."a"]\nurgent_above = 57.0\n' in capsys.readouterr().out
+    Path("var/core").mkdir(parents=True)
+    Path("var/core/rules.yaml").write_text(HEAT + TEST)
+    assert main(["rules", "urgent", "g", "--registry", "registry.yaml"]) == 0
+    assert '[points."a"]\nurgent_above = 57.0\n' in capsys.readouterr().out
+    assert main(["rules", "urgent", "other", "--registry", "registry.yaml"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (
+        "# made by `fengsui rules urgent other`: 0 of 0 points\n\n",
+        "no point of other is registered\n",
+    )
