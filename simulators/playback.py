@@ -130,7 +130,7 @@ class CaptureDriver(TimelineDriver):
             name = _name(entry.gateway, body.point)
             return [msgspec.structs.replace(body, point=name, at=body.at + shift_us, code=SIMULATED_EVENT)]
         assert isinstance(body, Readings)
-        names = [_name(entry.gateway, name) for name in body.p]
+        names = [_name(entry.gateway, name) for name in body.names()]
         at_us = body.t0 + shift_us + np.frombuffer(body.dt, "<u4").astype(np.int64)
         rows = zip(
             np.frombuffer(body.i, "<u2").tolist(), at_us.tolist(), np.frombuffer(body.x, "<f8").tolist(),
