@@ -313,6 +313,12 @@ class Journal:
         """How much of its quota a lane uses, 0 to 1."""
         return self._lanes[lane].log.size / self.quota_bytes
 
+    def limit(self, quota_bytes: int) -> None:
+        """Set another quota from now on; what is there beyond it stays until every reader is done with it."""
+        self.quota_bytes = quota_bytes
+        for state in self._lanes.values():
+            state.log.quota_bytes = quota_bytes
+
     def is_behind(self, cursor: Cursor) -> bool:
         """Is there anything a reader has not read?"""
         return any(cursor[lane] < state.committed for lane, state in self._lanes.items())

@@ -45,7 +45,7 @@ from server.latest import LatestReadings
 from server.local import Local, Refused
 from server.migrations import upgrade
 from server.rulebook import Rulebook
-from server.series import open_store
+from server.series import OpenSeries, open_store
 
 STATUS_EVERY_S = 1.0
 KEEP_EVERY_S = 5.0
@@ -70,6 +70,7 @@ class Core:
         *,
         rulebook: Rulebook,
         clock: Timepiece,
+        open_series: OpenSeries,
     ) -> None:
         self.settings = settings
         self.registry = registry
@@ -82,7 +83,7 @@ class Core:
         folder = settings.folder
         self.decoder = Decoder(registry)
         self.deadletter = DeadLetter(folder / "deadletter.db")
-        self.store = open_store(settings.store, registry)
+        self.store = open_series(settings.store, registry)
         self.feed = Feed(journal, self.decoder, self._first_seen)
         self.writer = Writer(
             journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
@@ -118,7 +119,9 @@ class Core:
         self._replays: asyncio.Queue[tuple[str, str]] = asyncio.Queue(maxsize=_REPLAYS)
 
     @classmethod
-    async def open(cls, settings: Settings, *, clock: Timepiece = MACHINE) -> Core:
+    async def open(
+        cls, settings: Settings, *, clock: Timepiece = MACHINE, open_series: OpenSeries = open_store
+    ) -> Core:
         """Open what the core keeps, and load the alarm book.
 
         Raises:
@@ -133,7 +136,9 @@ class Core:
         rulebook = await Rulebook.open(file, path, database, now_us=clock.wall_us())
         registry = await Registry.open(database)
         journal = Journal(settings.journal.folder, quota_bytes=settings.journal.quota_mb << 20)
-        core = cls(settings, database, registry, journal, rulebook=rulebook, clock=clock)
+        core = cls(
+            settings, database, registry, journal, rulebook=rulebook, clock=clock, open_series=open_series
+        )
         await core.watch.start()
         return core
 

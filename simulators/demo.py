@@ -25,7 +25,7 @@ from console.app import run as run_console
 from console.auth import create_user
 from console.config import Settings as ConsoleSettings
 from console.live import WATCHED
-from fengsui.model import AlarmClass, Lane
+from fengsui.model import AlarmClass
 from fengsui.runtime import Stop, Timepiece, wall_us
 from fengsui.viewer import Role as PersonRole
 from gateway.app import Gateway
@@ -123,15 +123,8 @@ class Stack:
 
     def is_quiet(self) -> bool:
         """Is everything committed, stored, judged, recorded and shown?"""
-        core = self.core
-        judged = {lane: core.watch.cursor.at(lane) for lane in Lane}
-        return (
-            self.gateway.is_drained()
-            and not core.journal.is_behind(core.writer.cursor)
-            and not core.journal.is_behind(judged)
-            and core.watch.recorder.pending == 0
-            and self.desk.number >= core.watch.recorder.number
-        )
+        shown = self.desk.number >= self.core.watch.recorder.number
+        return shown and house.is_quiet(self.core, self.gateway)
 
     def counts(self) -> _Counts:
         """The store's balance of our gateway; records other than readings count as one in it."""

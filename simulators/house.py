@@ -21,9 +21,11 @@ from fengsui.model import Kind, Lane
 from fengsui.runtime import Stop
 from fengsui.settings import Broker
 from fengsui.spool import Spool
+from gateway.app import Gateway
 from gateway.config import Settings as GatewaySettings
 from gateway.config import SpoolSettings
 from server import secrets
+from server.app import Core
 from server.broker import Role, User, nats_server, write_nats
 from server.config import Embedded, JournalSettings
 from server.config import Settings as CoreSettings
@@ -141,6 +143,17 @@ async def serving(
     finally:
         stop.set()
         await asyncio.wait([task])
+
+
+def is_quiet(core: Core, gateway: Gateway) -> bool:
+    """Is everything committed, stored, judged and recorded?"""
+    judged = {lane: core.watch.cursor.at(lane) for lane in Lane}
+    return (
+        gateway.is_drained()
+        and not core.journal.is_behind(core.writer.cursor)
+        and not core.journal.is_behind(judged)
+        and core.watch.recorder.pending == 0
+    )
 
 
 def held_readings(spool: Spool) -> int:

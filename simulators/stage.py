@@ -22,7 +22,7 @@ from gateway.drivers.base import MAX_BATCH, Pace, Sink
 from ingest.inventory import Row, Sort
 from simulators.course import unfold
 from simulators.scenario import Script
-from simulators.timeline import LinkFault
+from simulators.timeline import Happening
 
 UNIT = "scenarios"
 _LOOK_EVERY_S = 0.2
@@ -49,6 +49,8 @@ class TimelineDriver(ABC):
         self._length_s = length_s
         self._speed = speed
         self._pace = pace
+        self.begin_us = 0
+        """Stamp of the timeline's beginning; 0 before it is played."""
         self.produced = 0
         """Readings that the gateway has accepted."""
         self.reached = 0.0
@@ -79,7 +81,7 @@ class TimelineDriver(ABC):
     async def run(self, sink: Sink) -> None:
         """Play from the beginning to the end."""
         ahead_s = self._length_s * max(0.0, 1 - 1 / self._speed)
-        begin_us = self._pace.now_us() - round(ahead_s * 1e6)
+        begin_us = self.begin_us = self._pace.now_us() - round(ahead_s * 1e6)
         pace = self._pace.scaled(self._speed, begin_us)
         batch: list[Reading | Event] = []
         for due_s, item in self.items(begin_us):
@@ -144,9 +146,9 @@ async def play(
         done.set()
 
 
-def unplayed(script: Script) -> list[str]:
-    """What of the timeline only virtual time can do."""
-    return [each.word for each in script.scenario.timeline if isinstance(each, LinkFault)]
+def unplayed(script: Script, *kinds: type[Happening]) -> str:
+    """What of the timeline is of these kinds, which this way of playing cannot do; in words."""
+    return ", ".join(each.word for each in script.scenario.timeline if isinstance(each, kinds))
 
 
 def registered(script: Script, gateway: str) -> list[Row]:

@@ -23,6 +23,7 @@ from server.address import address
 from simulators import playback, pump_room, stage
 from simulators.building import district, registry_file
 from simulators.capture import Capture
+from simulators.drill import Report, drill
 from simulators.junit import Suite, junit
 from simulators.oracle import Answer, check_rules, judge, said, unforeseen
 from simulators.plain import PlainDevice, publish
@@ -30,13 +31,14 @@ from simulators.positive import positive
 from simulators.rehearsal import rehearse
 from simulators.scenario import Script, library, load
 from simulators.screen import Screen
+from simulators.timeline import Happening, LinkFault, MachineFault
 
 SUMMARY = "play scenarios with an oracle, run a simulated device, or write what a simulation needs"
 
 NOT_HELD = 1
 """Exit code when a line of an oracle does not hold."""
 
-_SCENARIO = {"check", "junit", "rules", "config", "plain", "speed", "seed", "fault", "gateway"}
+_SCENARIO = {"check", "junit", "rules", "config", "plain", "drill", "speed", "seed", "fault", "gateway"}
 _FITS = {"district": {"gateway"}, "pump-room": {"gateway", "driver"}, "modbus": {"host", "port", "check"}}
 _REPLAY = {"replay", "rules", "config", "speed", "gateway"}
 _CHECK_ONLY = ("junit", "rules")
@@ -63,13 +65,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fault",
         action="append",
         metavar="LINE",
-        help="add to the timeline: a word (link_cut, duplicate, reorder, skew) or a whole line like "
-        "'{what: link_cut, at: 1 min, for: 90 s}'; may be given again",
+        help="add to the timeline: a word (link_cut, duplicate, reorder, skew; in a drill broker_kill, "
+        "slow_database, disk_full) or a whole line like '{what: link_cut, at: 1 min, for: 90 s}'; may be "
+        "given again",
     )
     checked = parser.add_argument_group("with --check")
     checked.add_argument("--junit", type=Path, metavar="FILE", help="write the answers as JUnit XML")
     checked.add_argument("--rules", type=Path, metavar="FILE", help="judge by these (the shipped rules)")
     live = parser.add_argument_group("live, without --check")
+    live.add_argument(
+        "--drill",
+        action="store_true",
+        help="play it through a broker, a core and a gateway made for this run, whose machines fail as the "
+        "timeline says; exit 0 only if all that is expected holds and every reading is accounted for",
+    )
     live.add_argument("--config", type=Path, metavar="FILE", help="settings of the gateway to play through")
     live.add_argument(
         "--plain",
@@ -127,15 +136,17 @@ def run(args: argparse.Namespace) -> int:
     script = load(args.what[0], args.fault or [])
     if args.gateway:
         return _print(registry_file(stage.registered(script, args.gateway)))
+    if args.drill:
+        return _drill(script, args)
     if args.config is None:
         raise UsageError(
-            "give --check (virtual time), or --config with the settings of a gateway to play it live"
+            "give --check (virtual time), or --config with the settings of a gateway to play it live, or "
+            "--drill"
         )
     gateway = settings.load(args.config, Settings)
     play = _publish if args.plain else _play
     screen, seed = Screen(), _seed(args, script)
-    if words := stage.unplayed(script):
-        screen.tell(f"left out, for virtual time only: {', '.join(words)}")
+    _leave_out(script, screen, LinkFault, MachineFault)
     driver = stage.ScenarioDriver(script, seed, args.speed or 1.0, Pace(wall_us, asyncio.sleep))
     name = f"{script.source.name}, seed {seed}"
     return run_process(partial(play, driver, name, gateway, screen), name="simulate")
@@ -170,7 +181,7 @@ def _list() -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    for name in ("config", "plain", "speed", "gateway"):
+    for name in ("config", "plain", "drill", "speed", "gateway"):
         if getattr(args, name) not in (None, False):
             raise UsageError(f"--{name} does not go with --check, which runs as fast as it can")
     rules = default_rules() if args.rules is None else read_rules(args.rules).rules
@@ -178,6 +189,8 @@ def _check(args: argparse.Namespace) -> int:
     for script in scripts:
         check_rules(script, rules)
     screen = Screen()
+    for script in scripts:
+        _leave_out(script, screen, MachineFault)
     suites = [_check_one(script, rules, _seed(args, script), screen) for script in scripts]
     if args.junit is not None:
         try:
@@ -216,6 +229,56 @@ def _seed(args: argparse.Namespace, script: Script) -> int:
     if seed < 0:
         raise UsageError("--seed must not be negative")
     return seed
+
+
+# in a house of its own
+
+
+def _drill(script: Script, args: argparse.Namespace) -> int:
+    for name in ("config", "plain"):
+        if getattr(args, name) not in (None, False):
+            raise UsageError(f"--{name} does not go with --drill, which makes a house of its own")
+    check_rules(script, default_rules())
+    screen, seed = Screen(), _seed(args, script)
+    _leave_out(script, screen, LinkFault)
+    reports: list[Report] = []
+
+    async def play(stop: Stop) -> None:
+        logging.getLogger("fengsui").setLevel(logging.CRITICAL)  # faults are what this is about
+        name = script.source.name
+        reports.append(
+            await drill(
+                script,
+                seed,
+                args.speed or 1.0,
+                stop,
+                screen.tell,
+                lambda far: screen.progress(f"{name}: {far}"),
+            )
+        )
+
+    if code := run_process(play, name="simulate"):
+        return code
+    (report,) = reports
+    answers = judge(script, report.told)
+    for answer in answers:
+        print(_line(answer))
+    for text in unforeseen(script, report.told):
+        print(f"  also  {text}")
+    for each in report.suffered:
+        effect = each.effect or "NOTHING CAME OF IT, so it proves nothing"
+        screen.tell(f"{each.word} from {each.from_s:.1f} to {each.until_s:.1f} s: {effect}")
+    screen.tell(
+        f"produced {report.produced:,}, stored {report.stored:,}, {report.waiting:,} waiting, "
+        f"{report.dead:,} dead, {report.shed:,} shed: residue {report.residue}; seed {seed}"
+    )
+    held = all(answer.holds for answer in answers) and all(each.effect for each in report.suffered)
+    return OK if held and not report.residue and not report.waiting else NOT_HELD
+
+
+def _leave_out(script: Script, screen: Screen, *kinds: type[Happening]) -> None:
+    if words := stage.unplayed(script, *kinds):
+        screen.tell(f"{script.source.name}: left out, not possible in this way of playing: {words}")
 
 
 # what was captured
