@@ -151,7 +151,7 @@ class _Lane:
         self.journalled = state.journalled
         self.committed = self.log.synced
         for number, payload in chunk.records:
-            entry = _entry(number, self.lane, payload)
+            entry = decode_entry(number, self.lane, payload)
             self.count(entry, entry.header)
 
     def account(self, gateway: str, spool: int) -> Account:
@@ -313,6 +313,12 @@ class Journal:
         """How much of its quota a lane uses, 0 to 1."""
         return self._lanes[lane].log.size / self.quota_bytes
 
+    def limit(self, quota_bytes: int) -> None:
+        """Set another quota from now on; what is there beyond it stays until every reader is done with it."""
+        self.quota_bytes = quota_bytes
+        for state in self._lanes.values():
+            state.log.quota_bytes = quota_bytes
+
     def is_behind(self, cursor: Cursor) -> bool:
         """Is there anything a reader has not read?"""
         return any(cursor[lane] < state.committed for lane, state in self._lanes.items())
@@ -351,7 +357,7 @@ class Journal:
             chunk = await asyncio.to_thread(state.log.read, number, max_bytes=4 << 20)
             for n, payload in chunk.records:
                 if n <= segment[1]:
-                    entry = _entry(n, lane, payload)
+                    entry = decode_entry(n, lane, payload)
                     readings[entry.gateway] = readings.get(entry.gateway, 0) + entry.readings
             number = chunk.next
         return Tally(segment[1], readings)
@@ -380,10 +386,8 @@ class Journal:
         *,
         beyond_quota: bool = False,
     ) -> None:
-        name = gateway.encode()
-        payload = _ENTRY.pack(at_us, readings, len(name)) + name + record
-        n = state.log.append(payload, beyond_quota=beyond_quota)
-        entry = Entry(n, state.lane, gateway, at_us, readings, record)
+        entry = Entry(state.log.next, state.lane, gateway, at_us, readings, record)
+        state.log.append(encode_entry(entry), beyond_quota=beyond_quota)
         state.count(entry, header)
         state.unsynced.append(entry)
 
@@ -400,7 +404,7 @@ class Journal:
             for damage in chunk.damage:
                 if (state.lane, damage) not in self.damage:
                     self.damage.append((state.lane, damage))
-            found = [_entry(n, state.lane, payload) for n, payload in chunk.records]
+            found = [decode_entry(n, state.lane, payload) for n, payload in chunk.records]
             if not found and chunk.next > number:
                 return await self._read_lane(state, chunk.next, max_readings)
             state.read_back, found = found, found[:_MOST_ENTRIES]
@@ -475,7 +479,14 @@ def _size(entry: Entry) -> int:
     return len(entry.record) + _ENTRY_BYTES
 
 
-def _entry(number: int, lane: Lane, payload: bytes) -> Entry:
+def encode_entry(entry: Entry) -> bytes:
+    """An entry as it stands in a log; lane and number are its place there."""
+    name = entry.gateway.encode()
+    return _ENTRY.pack(entry.received_at_us, entry.readings, len(name)) + name + entry.record
+
+
+def decode_entry(number: int, lane: Lane, payload: bytes) -> Entry:
+    """An entry from its place in a log of this lane."""
     received_at_us, readings, length = _ENTRY.unpack_from(payload)
     begin = _ENTRY.size + length
     gateway = payload[_ENTRY.size : begin].decode()

@@ -93,7 +93,9 @@ class Chunk(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Segment:
+class Segment:
+    """A file of a log, and how much of it is used."""
+
     first: int
     path: Path
     size: int = 0
@@ -118,7 +120,7 @@ class Log:
         self.quota_bytes = quota_bytes
         self._segment_bytes = segment_bytes
         self._head = head
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._frames = bytearray()
         self._new_head: bytes | None = None
         self._size = 0
@@ -137,7 +139,7 @@ class Log:
     ) -> Log:
         """Begin a log whose first record will have the number ``first``; the folder must not hold one."""
         folder.mkdir(parents=True, exist_ok=True)
-        if _segments_in(folder):
+        if segments_in(folder):
             raise LogError(f"{folder} already holds a log")
         log = cls(folder, head=head, quota_bytes=quota_bytes, segment_bytes=segment_bytes)
         log._next, log._synced = first, first - 1
@@ -206,7 +208,7 @@ class Log:
                 self._begin_next()
             number = self._next
             self._next = number + 1
-            self._frames += _frame(number, payload)
+            self._frames += frame(number, payload)
             self._open_size += size
             self._size += size
             return number
@@ -299,7 +301,7 @@ class Log:
         place = cached[1] if cached and cached[0] == segment.first else None
         try:
             with segment.path.open("rb", buffering=0) as file:
-                chunk, end = _scan(file.fileno(), segment, place, number, size, max_bytes, last)
+                chunk, end = scan(file.fileno(), segment, place, number, size, max_bytes, last)
         except FileNotFoundError:  # given up while we looked
             return Chunk([], [], number)
         if chunk.next <= last_of_segment and (end >= size or not chunk.records):
@@ -351,7 +353,7 @@ class Log:
             segment.size += len(frames)
             self._synced = last
 
-    def _cut(self, segment: _Segment) -> None:
+    def _cut(self, segment: Segment) -> None:
         assert self._file is not None
         with contextlib.suppress(OSError):
             os.ftruncate(self._file, segment.size)
@@ -361,10 +363,10 @@ class Log:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        segment = _Segment(first, self.folder / f"{first:020d}{_SUFFIX}")
+        segment = Segment(first, self.folder / f"{first:020d}{_SUFFIX}")
         file = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            prelude = 2 * (_PRELUDE.pack(MAGIC, len(head), zlib.crc32(head)) + head)
+            prelude = begin(head)
             _write_all(file, prelude)
             os.fsync(file)
             sync_folder(self.folder)
@@ -379,12 +381,12 @@ class Log:
             self._size += segment.size
 
     def _recover(self) -> tuple[bytes, Chunk]:
-        segments = [_Segment(int(p.stem), p, p.stat().st_size) for p in _segments_in(self.folder)]
+        segments = [Segment(int(p.stem), p, p.stat().st_size) for p in segments_in(self.folder)]
         while segments and not _is_begun(segments[-1].path):
             segments.pop().path.unlink()  # a crash while it was begun: no record was ever written into it
         self._segments = segments
         at, found = len(segments) - 1, None
-        while at >= 0 and (found := _read_head(segments[at].path)) is None:
+        while at >= 0 and (found := read_head(segments[at].path)) is None:
             at -= 1
         if found is None:
             raise LogMissing(f"{self.folder} holds no readable log")
@@ -393,7 +395,7 @@ class Log:
         expected, end = segments[at].first, 0
         for segment in segments[at:]:
             with segment.path.open("rb") as file:
-                chunk, end = _scan(file.fileno(), segment, None, expected, segment.size, segment.size)
+                chunk, end = scan(file.fileno(), segment, None, expected, segment.size, segment.size)
             if expected < segment.first:
                 damage.append(Damage(expected, segment.first - 1))
             records += chunk.records
@@ -407,7 +409,7 @@ class Log:
         self._next, self._synced = expected, expected - 1
         return found[0], Chunk(records, damage, expected)
 
-    def _keep_tail(self, segment: _Segment, end: int, number: int) -> bool:
+    def _keep_tail(self, segment: Segment, end: int, number: int) -> bool:
         """Cut a torn tail; True when it is a damaged record. After this, what was read is on the medium."""
         with segment.path.open("r+b") as file:
             torn = _is_torn(os.pread(file.fileno(), segment.size - end, end), number)
@@ -445,7 +447,8 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _segments_in(folder: Path) -> list[Path]:
+def segments_in(folder: Path) -> list[Path]:
+    """The segment files of a folder, in order; their names are the numbers of their first records."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.suffix == _SUFFIX and p.stem.isdigit())
@@ -453,7 +456,7 @@ def _segments_in(folder: Path) -> list[Path]:
 
 def holds_records(folder: Path) -> bool:
     """Is there a record in a folder's log? A log whose creation was interrupted has none."""
-    return any(int(path.stem) > 1 or _has_frames(path.read_bytes(), 1) for path in _segments_in(folder))
+    return any(int(path.stem) > 1 or _has_frames(path.read_bytes(), 1) for path in segments_in(folder))
 
 
 def lock_folder(folder: Path) -> int | None:
@@ -468,7 +471,7 @@ def lock_folder(folder: Path) -> int | None:
 
 
 def _is_begun(path: Path) -> bool:
-    found = _read_head(path)
+    found = read_head(path)
     if found is not None:
         return path.stat().st_size >= found[1]
     return _has_frames(path.read_bytes(), int(path.stem))
@@ -478,7 +481,7 @@ def _has_frames(data: bytes, first: int) -> bool:
     return next(_frames(data, first, True), None) is not None
 
 
-def _read_head(path: Path) -> tuple[bytes, int] | None:
+def read_head(path: Path) -> tuple[bytes, int] | None:
     """The head of a segment, from either copy, and where its records begin; None when both are damaged."""
     with path.open("rb") as file:
         head = _head_at(file, 0)
@@ -507,9 +510,9 @@ def _head_at(file: BinaryIO, place: int) -> bytes | None:
     return head if len(head) == length and zlib.crc32(head) == crc else None
 
 
-def _scan(
+def scan(
     file: int,
-    segment: _Segment,
+    segment: Segment,
     place: int | None,
     number: int,
     size: int,
@@ -522,7 +525,7 @@ def _scan(
     """
     expected = number
     if place is None:
-        found = _read_head(segment.path)
+        found = read_head(segment.path)
         place, expected = (found[1] if found else 0), segment.first
     records: list[tuple[int, bytes]] = []
     damage: list[Damage] = []
@@ -558,7 +561,13 @@ def _write_all(file: int, data: bytes | bytearray) -> None:
         view = view[os.write(file, view) :]
 
 
-def _frame(number: int, payload: bytes) -> bytes:
+def begin(head: bytes) -> bytes:
+    """What a segment begins with."""
+    return 2 * (_PRELUDE.pack(MAGIC, len(head), zlib.crc32(head)) + head)
+
+
+def frame(number: int, payload: bytes) -> bytes:
+    """A record as it stands in a segment."""
     sealed = zlib.crc32(_SEALED.pack(len(payload), number))
     length = len(payload) | sealed >> _LENGTH_BITS << _LENGTH_BITS
     return _FRAME.pack(length, zlib.crc32(payload, sealed), number) + payload

@@ -48,7 +48,7 @@ from server.latest import LatestReadings
 from server.local import Local, Refused
 from server.migrations import upgrade
 from server.rulebook import Rulebook
-from server.series import open_store
+from server.series import OpenSeries, open_store
 
 STATUS_EVERY_S = 1.0
 KEEP_EVERY_S = 5.0
@@ -73,6 +73,7 @@ class Core:
         *,
         rulebook: Rulebook,
         clock: Timepiece,
+        open_series: OpenSeries,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -86,7 +87,7 @@ class Core:
         folder = settings.folder
         self.decoder = Decoder(registry)
         self.deadletter = DeadLetter(folder / "deadletter.db")
-        self.store = open_store(settings.store, registry)
+        self.store = open_series(settings.store, registry)
         self.feed = Feed(journal, self.decoder, self._first_seen)
         self.writer = Writer(
             journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
@@ -124,7 +125,9 @@ class Core:
         self._replays: asyncio.Queue[tuple[str, str]] = asyncio.Queue(maxsize=_REPLAYS)
 
     @classmethod
-    async def open(cls, settings: Settings, *, clock: Timepiece = MACHINE) -> Core:
+    async def open(
+        cls, settings: Settings, *, clock: Timepiece = MACHINE, open_series: OpenSeries = open_store
+    ) -> Core:
         """Open what the core keeps, and load the alarm book.
 
         Raises:
@@ -139,7 +142,9 @@ class Core:
         rulebook = await Rulebook.open(file, path, database, now_us=clock.wall_us())
         registry = await Registry.open(database)
         journal = Journal(settings.journal.folder, quota_bytes=settings.journal.quota_mb << 20)
-        core = cls(settings, database, registry, journal, rulebook=rulebook, clock=clock)
+        core = cls(
+            settings, database, registry, journal, rulebook=rulebook, clock=clock, open_series=open_series
+        )
         await core.watch.start()
         return core
 

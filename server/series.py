@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ingest.store.base import History, Registered, SeriesStore
@@ -10,6 +11,10 @@ from server.config import Embedded, Influx
 
 if TYPE_CHECKING:
     from ingest.store.influx import InfluxStore
+
+
+OpenSeries = Callable[[Embedded | Influx, Registered], SeriesStore]
+"""How a core gets its store; :func:`open_store`, but for one that is to be made slow."""
 
 
 def open_store(settings: Embedded | Influx, registered: Registered) -> SeriesStore:

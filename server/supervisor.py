@@ -107,6 +107,10 @@ class Supervisor:
                 await keeper.stop()
         await asyncio.gather(*running)
 
+    def kill(self, name: str) -> bool:
+        """Kill a part, as a crash would; it is started again. False when it does not run right now."""
+        return any(keeper.kill() for keeper in self._keepers if keeper.part.name == name)
+
 
 class _Keeper:
     """Keeps one part running."""
@@ -196,6 +200,13 @@ class _Keeper:
             await asyncio.sleep(_ASK_EVERY_S)
         self._say(f"ready after {clock() - started:.1f} s  {self.part.note}".rstrip())
         self.ready.set()
+
+    def kill(self) -> bool:
+        """SIGKILL, if there is a process."""
+        if self._process is None or self._process.returncode is not None:
+            return False
+        self._process.kill()
+        return True
 
     async def stop(self) -> None:
         """SIGTERM, SIGKILL if it takes too long; returns when the process is gone."""

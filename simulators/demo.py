@@ -1,10 +1,8 @@
 """The demo: one recording through the whole house, from a driver to a duty officer's WebSocket.
 
-The stack is the real one: nats-server with made users and rights, a core, a gateway and a console put
-together by their own composition roots, in this process and in a folder that is gone afterwards. Only time
-is another: one clock, which runs ``speed`` times as fast while the file plays, drives the driver, the core's
-stamps and detection's timers. Event time is the file's own axis, moved so that its end lies near now. What
-belongs to the network stays real: heartbeats, resending, the silence after which a gateway counts as gone.
+The stack is the real one, see ``house.py``, with a console. Only time is another: one clock, which runs
+``speed`` times as fast while the file plays, drives the driver, the core's stamps and detection's timers.
+Event time is the file's own axis, moved so that its end lies near now.
 
 All readings take the telemetry lane (no limit is *urgent* here), so that the order of the file is the order
 of judgement, however fast it is played.
@@ -14,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -24,55 +20,35 @@ from typing import NamedTuple
 
 import msgspec
 
-from alerting.rulebook.file import shipped
 from console.app import open_database
 from console.app import run as run_console
 from console.auth import create_user
 from console.config import Settings as ConsoleSettings
 from console.live import WATCHED
-from fengsui.errors import FengsuiError, UsageError
-from fengsui.model import AlarmClass, Kind, Lane
+from fengsui.model import AlarmClass
 from fengsui.runtime import Stop, Timepiece, wall_us
-from fengsui.settings import Broker
-from fengsui.spool import Spool
 from fengsui.viewer import Role as PersonRole
 from gateway.app import Gateway
-from gateway.config import Settings as GatewaySettings
-from gateway.config import SpoolSettings
 from gateway.drivers.recording import Column, Recording
 from server import secrets
 from server.app import Core
-from server.broker import Role, User, nats_server, write_nats
-from server.config import Embedded, JournalSettings
-from server.config import Settings as CoreSettings
-from server.supervisor import Part, Supervisor
+from simulators import house
 from simulators.desk import Desk
+from simulators.house import HouseError, Serve, Tell, held_readings
 from simulators.player import PlayClock, Player, Stopwatch
 from simulators.recordings import registered
 
-HOST = "127.0.0.1"
 GATEWAY = "demo"
 PERSON = "duty"
 
 FILL = 0.75
 """A speed that we choose plays the file in this part of the given time; the rest is for a busy machine."""
 
-READY_S = 60.0
 DRAIN_S = 60.0
 BEHIND_S = 1.0
 """From so much on it is said that the requested speed was not kept."""
 
-_GROUP_S = (0.02, 0.2)
-"""Shortest and usual time in which a gateway syncs telemetry once; the usual one on the demo's clock."""
-_ASK_EVERY_S = 0.05
 _PROGRESS_EVERY_S = 0.5
-_LONGEST_FOLDER = 80
-
-Tell = Callable[[str], None]
-
-
-class DemoError(FengsuiError):
-    """The demo could not be carried out; the text says where it stopped."""
 
 
 class Wish(NamedTuple):
@@ -147,15 +123,8 @@ class Stack:
 
     def is_quiet(self) -> bool:
         """Is everything committed, stored, judged, recorded and shown?"""
-        core = self.core
-        judged = {lane: core.watch.cursor.at(lane) for lane in Lane}
-        return (
-            self.gateway.is_drained()
-            and not core.journal.is_behind(core.writer.cursor)
-            and not core.journal.is_behind(judged)
-            and core.watch.recorder.pending == 0
-            and self.desk.number >= core.watch.recorder.number
-        )
+        shown = self.desk.number >= self.core.watch.recorder.number
+        return shown and house.is_quiet(self.core, self.gateway)
 
     def counts(self) -> _Counts:
         """The store's balance of our gateway; records other than readings count as one in it."""
@@ -211,7 +180,7 @@ async def demo(wish: Wish, stop: Stop, tell: Tell, progress: Tell) -> Report:
     Raises:
         RecordingError: The file is no recording, or lacks a column.
         UsageError: The broker is not installed, or the folder for temporary files has too long a name.
-        DemoError: The stack did not come up.
+        HouseError: The stack did not come up.
     """
     recording = Recording(wish.recording)
     columns = recording.choose(wish.columns)
@@ -230,7 +199,7 @@ async def demo(wish: Wish, stop: Stop, tell: Tell, progress: Tell) -> Report:
             alarms = f"{len(stack.desk.alarms)} alarms, {fires} of them fire"
             return f"{done:4.0%} of the file, {player.produced:,} readings, {alarms}"
 
-        await _wait_ready(stack, stop)
+        await _stack_ready(stack, stop)
         before = stack.counts()
         begun_s = time.perf_counter()
         asyncio.get_running_loop().call_later(wish.for_s, player.end.set)
@@ -253,7 +222,7 @@ async def demo(wish: Wish, stop: Stop, tell: Tell, progress: Tell) -> Report:
                 f"speed {speed:g} could not be kept: {player.behind_s:.1f} s behind at worst, {kept:,.0f} on"
                 " average. No reading was left out; latency counts from the driver on"
             )
-        if not await _until(stack.is_quiet, DRAIN_S):
+        if not await house.until(stack.is_quiet, DRAIN_S):
             tell(f"not everything was committed, stored, judged and shown within {DRAIN_S:g} s")
         tell(f"{how_far()}; played in {took_s:.1f} s")
         return await stack.report(before, first_s)
@@ -264,22 +233,6 @@ def fitting_speed(span_s: float, for_s: float) -> float:
     return max(1.0, float(math.ceil(span_s / (FILL * for_s))))
 
 
-def rules_for(speed: float) -> str:
-    """The shipped rules; only the silence of a gateway, whose heartbeats are real, is on real time."""
-    file = shipped()
-    rules, _, _ = file.text.partition("\noffline:\n")  # what follows are its tests, which are about real time
-    return f"{rules}\noffline:\n  after_s: {file.rules.offline.after_s * speed}\n"
-
-
-def held_readings(spool: Spool) -> int:
-    """Readings that the spool still holds. Blocks on files."""
-    count, seq = 0, 1
-    while held := spool.read(Lane.TELEMETRY, seq):
-        count += sum(record.readings for record in held if record.kind == Kind.READINGS)
-        seq = held[-1].seq + 1
-    return count
-
-
 # starting and stopping
 
 
@@ -288,19 +241,16 @@ async def running(
     wish: Wish, recording: Recording, columns: Sequence[Column], speed: float, span_s: float, tell: Tell
 ) -> AsyncIterator[Stack]:
     """The stack in a folder of its own, its player waiting for ``begin``; stopped in reverse, and gone."""
-    with tempfile.TemporaryDirectory(prefix="fengsui-demo-") as name:
-        if len(name) > _LONGEST_FOLDER:
-            raise UsageError(f"{name}: too long a path for the sockets in it; set TMPDIR to a shorter one")
-        folder = Path(name)
+    with house.folder() as folder:
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as services:
 
             async def serve(task: str, main: Callable[[Stop], Awaitable[None]]) -> None:
-                await services.enter_async_context(_serving(tasks, task, main))
+                await services.enter_async_context(house.serving(tasks, task, main))
 
-            core_login, gateway_login = await _start_broker(folder, serve, tell)
+            _, core_login, gateway_login = await house.start_broker(folder, GATEWAY, serve, tell)
             clock = PlayClock(wall_us() - round(span_s * 1e6))
             core = await Core.open(
-                _core_settings(folder, core_login, speed), clock=Timepiece(clock.now_us, clock.now_s)
+                house.core_settings(folder, core_login, speed), clock=Timepiece(clock.now_us, clock.now_s)
             )
             await core.registry.add(registered(recording, columns, GATEWAY))
             await serve("demo.core", core.run)
@@ -315,41 +265,9 @@ async def running(
             services.push_async_callback(_cancelled, following)
 
             player = Player(wish.recording, columns, clock, speed, stopwatch)
-            gateway = Gateway(_gateway_settings(folder, gateway_login, speed), drivers=[player])
+            gateway = Gateway(house.gateway_settings(folder, GATEWAY, gateway_login, speed), drivers=[player])
             await serve("demo.gateway", gateway.run)
             yield Stack(core, gateway, player, desk, stopwatch)
-
-
-Serve = Callable[[str, Callable[[Stop], Awaitable[None]]], Awaitable[None]]
-
-
-async def _start_broker(folder: Path, serve: Serve, tell: Tell) -> tuple[Broker, Broker]:
-    """Start nats-server, kept running by the supervisor; the core's and the gateway's login, made for it."""
-    users = [
-        User(name, role, secrets.keep(folder / "secrets" / name))
-        for name, role in (("core", Role.CORE), (GATEWAY, Role.GATEWAY))
-    ]
-    with socket.create_server((HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-    (folder / "broker").mkdir()
-    config = write_nats(folder / "broker", users, host=HOST, port=port)
-
-    async def is_ready() -> bool:
-        _, writer = await asyncio.open_connection(HOST, port)
-        writer.close()
-        return True
-
-    ready = asyncio.Event()
-
-    async def when_ready() -> None:
-        ready.set()
-
-    part = Part("broker", [str(nats_server()), "-c", str(config)], is_ready)
-    supervisor = Supervisor([part], logs=folder / "log", tell=tell)
-    await serve("demo.broker", lambda stop: supervisor.run(stop, when_ready))
-    await _ready("broker", ready.is_set)
-    core, gateway = (Broker(port=port, username=user.name, password=user.password) for user in users)
-    return core, gateway
 
 
 async def _start_console(folder: Path, serve: Serve) -> tuple[str, str]:
@@ -364,7 +282,7 @@ async def _start_console(folder: Path, serve: Serve) -> tuple[str, str]:
     await asyncio.to_thread(_make_person, settings.database, password)
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     await serve("demo.console", lambda stop: run_console(settings, stop, ready.set_result))
-    await _ready("console", ready.done)
+    await house.wait_ready("console", ready.done)
     return ready.result(), password
 
 
@@ -374,71 +292,12 @@ def _make_person(database: Path, password: str) -> None:
     engine.dispose()
 
 
-def _core_settings(folder: Path, login: Broker, speed: float) -> CoreSettings:
-    rules = folder / "rules.yaml"
-    rules.write_text(rules_for(speed), encoding="utf-8")
-    return CoreSettings(
-        process="core",
-        folder=folder / "core",
-        socket=folder / "core.sock",
-        broker=login,
-        journal=JournalSettings(folder=folder / "core" / "journal"),
-        store=Embedded(folder=folder / "core" / "series"),
-        rules=rules,
-    )
-
-
-def _gateway_settings(folder: Path, login: Broker, speed: float) -> GatewaySettings:
-    shortest_s, usual_s = _GROUP_S
-    return GatewaySettings(
-        process="gateway",
-        name=GATEWAY,
-        broker=login,
-        spool=SpoolSettings(folder=folder / "spool"),
-        socket=folder / "gateway.sock",
-        group_s=min(usual_s, max(shortest_s, usual_s / speed)),
-    )
-
-
-@asynccontextmanager
-async def _serving(
-    tasks: asyncio.TaskGroup, name: str, main: Callable[[Stop], Awaitable[None]]
-) -> AsyncIterator[None]:
-    """A process's main function as a task, told to stop at the end and waited for."""
-    stop = Stop()
-
-    async def serve() -> None:
-        await main(stop)
-
-    task = tasks.create_task(serve(), name=name)
-    try:
-        yield
-    finally:
-        stop.set()
-        await asyncio.wait([task])
-
-
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
 
 
-async def _wait_ready(stack: Stack, stop: Stop) -> None:
-    await _ready("stack", lambda: (stack.is_quiet() and stack.is_watched()) or stop.is_set())
+async def _stack_ready(stack: Stack, stop: Stop) -> None:
+    await house.wait_ready("stack", lambda: (stack.is_quiet() and stack.is_watched()) or stop.is_set())
     if stop.is_set():
-        raise DemoError("stopped before the first row was played")
-
-
-async def _ready(what: str, condition: Callable[[], bool]) -> None:
-    if not await _until(condition, READY_S):
-        raise DemoError(f"the {what} was not ready within {READY_S:g} s; is this machine very busy?")
-
-
-async def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Wait until it is so; False if that takes too long."""
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline_s:
-            return False
-        await asyncio.sleep(_ASK_EVERY_S)
-    return True
+        raise HouseError("stopped before the first row was played")

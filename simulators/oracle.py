@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from alerting.alarms.lifecycle import Alarm
 from alerting.detect.rules import RuleSet
-from simulators.rehearsal import Told
 from simulators.scenario import GATEWAY, Expect, Never, Script
+from simulators.watchroom import Told
 
 _TEST = "test:"
 _RAISES = ("raised", "repeated", "escalated")
@@ -30,7 +30,7 @@ def judge(script: Script, told: Sequence[Told]) -> list[Answer]:
     answers = [_came(script, f"expect[{i}]", expect, told) for i, expect in enumerate(script.scenario.expect)]
     for i, never in enumerate(script.scenario.never):
         against = [each for each in told if _counts_against(script, never, each)]
-        got = _said(against[0]) if against else "nothing"
+        got = said(against[0]) if against else "nothing"
         more = f" and {len(against) - 1} more" if len(against) > 1 else ""
         answers.append(Answer(source.place(f"never[{i}]"), str(never), got + more, not against))
     return answers
@@ -40,7 +40,7 @@ def unforeseen(script: Script, told: Sequence[Told]) -> list[str]:
     """Alarms that no line of the oracle speaks of: nothing wrong, and worth a look."""
     expected = script.scenario.expect
     return [
-        _said(each)
+        said(each)
         for each in told
         if each.change.what == "raised"
         and not any(
@@ -84,7 +84,7 @@ def _came(script: Script, path: str, expect: Expect, told: Iterable[Told]) -> An
         return Answer(place, str(expect), "nothing", holds=False)
     first = raised[0]
     late_s = first.at_s - expect.by
-    got = f"{_said(first)}, {f'{late_s:g} s late' if late_s > 0 else f'{-late_s:g} s before the latest time'}"
+    got = f"{said(first)}, {f'{late_s:g} s late' if late_s > 0 else f'{-late_s:g} s before the latest time'}"
     holds = late_s <= 0
     same = [
         each for each in about if each.change.alarm.id == first.change.alarm.id and each.at_s >= first.at_s
@@ -131,7 +131,8 @@ def _is_by(rule: str, alarm: Alarm) -> bool:
     return not rule or rule in {source.removeprefix(_TEST) for source in alarm.sources}
 
 
-def _said(each: Told) -> str:
+def said(each: Told) -> str:
+    """What was told, in words."""
     alarm, actor = each.change.alarm, each.change.actor.partition("@")[0]
     by = alarm.rule if actor == alarm.gateway else actor
     value = (

@@ -16,7 +16,7 @@ from fengsui.mqtt import Backoff, Connection, Disconnected, connect
 from fengsui.runtime import Stop
 from fengsui.settings import Broker
 from ingest.plain import encode
-from simulators.stage import ScenarioDriver
+from simulators.stage import TimelineDriver
 
 _LOOK_EVERY_S = 0.2
 
@@ -92,7 +92,7 @@ class PlainDevice:
 
 
 async def publish(
-    driver: ScenarioDriver, device: PlainDevice, stop: Stop, progress: Callable[[], None]
+    driver: TimelineDriver, device: PlainDevice, stop: Stop, progress: Callable[[], None]
 ) -> None:
     """Play until the end and until the broker has acknowledged everything, or until ``stop``.
 

@@ -330,11 +330,37 @@ class Skew(LinkFault, frozen=True, kw_only=True):
     by: Seconds = Seconds(300.0)
 
 
+# in the machines: real ones, so in a drill alone
+
+
+class MachineFault(Lasting, frozen=True, kw_only=True):
+    """Something of the servers fails."""
+
+    for_s: Seconds = msgspec.field(default=Seconds(30.0), name="for")
+
+
+class BrokerKill(MachineFault, frozen=True, kw_only=True):
+    """The broker is killed, and again whenever it is back, until ``for`` is over."""
+
+    for_s: Seconds = msgspec.field(default=Seconds(1.0), name="for")
+
+
+class SlowDatabase(MachineFault, frozen=True, kw_only=True):
+    """Every write to the series store takes so much longer."""
+
+    by: Seconds = Seconds(5.0)
+
+
+class DiskFull(MachineFault, frozen=True, kw_only=True):
+    """The journal has no room, so the core commits nothing."""
+
+
 Entry = (
     Fire | PutOut | Cooking | Steam | Dust | Cigarette | Welding | Exhaust
     | Leak | Hydrant | PumpTest | SupplyOff | InsulationFault | Load | Panel
     | Drift | Stuck | Noisy | Dropout | Battery | ClockJump | RebootLoop | Chatty
     | LinkCut | Duplicate | Reorder | Skew
+    | BrokerKill | SlowDatabase | DiskFull
 )  # fmt: skip
 """One of everything that can happen."""
 

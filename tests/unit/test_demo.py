@@ -11,7 +11,8 @@ from fengsui.model import Clock as ClockState
 from fengsui.model import Kind, Lane, Reading
 from fengsui.spool import Item, Spool
 from fengsui.wire import encode_readings
-from simulators.demo import FILL, Report, SeenAlarm, fitting_speed, held_readings, rules_for
+from simulators.demo import FILL, Report, SeenAlarm, fitting_speed
+from simulators.house import held_readings, rules_for
 from simulators.verb_demo import summary
 
 TEXT = "time_s,a_c,b_c\n0,20,30\n1,21,\n"

@@ -1,0 +1,71 @@
+"""The real detection engine and the real alarm book in virtual time; nobody acknowledges anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alerting.alarms.book import Book, Change
+from alerting.detect.engine import Engine
+from alerting.detect.rules import RuleSet
+from alerting.watch import of_devices
+from fengsui.batch import GatewayEvent
+from fengsui.model import Point, Quality
+
+
+class Told(NamedTuple):
+    """A change in the alarm book, in virtual seconds from the beginning."""
+
+    at_s: float
+    change: Change
+
+
+class Arrived(NamedTuple):
+    """Simulated readings as they arrive, in that order; arrays have shape (n,), as in ``Engine.update``."""
+
+    point: NDArray[np.int32]
+    at_us: NDArray[np.int64]
+    value: NDArray[np.float64]
+    received_at_us: NDArray[np.int64]
+    age_us: NDArray[np.int64]
+
+
+class Watchroom:
+    """Judges what arrives, and lets time pass, as ``alerting/watch.py`` does.
+
+    Args:
+        rules: What to judge by.
+        points: By index.
+        begin_us: The beginning by the server's clock, us since 1970 UTC.
+
+    Attributes:
+        told: All that has happened to alarms.
+    """
+
+    def __init__(self, rules: RuleSet, points: Sequence[Point], begin_us: int) -> None:
+        self._engine, self._book = Engine(rules, points, now_s=0.0), Book(points, rules)
+        self._begin_us = begin_us
+        self.told: list[Told] = []
+
+    def seen(self, gateway: str, now_s: float, *, fresh: bool) -> None:
+        """A hello of this gateway; ``fresh`` with the first one of a connection."""
+        self._engine.gateway_seen(gateway, now_s=now_s, fresh=fresh)
+
+    def take(self, now_s: float, arrived: Arrived, events: Sequence[GatewayEvent]) -> None:
+        """Judge what has come until ``now_s``, then let time pass."""
+        now_us = self._begin_us + round(now_s * 1e6)
+        quality = np.full(len(arrived.value), Quality.SIMULATED, np.uint8)
+        verdicts = self._engine.update(
+            arrived.point, arrived.at_us, arrived.value, quality, arrived.received_at_us, arrived.age_us,
+            now_s=now_s, events=of_devices(events),
+        )  # fmt: skip
+        for event in events:
+            self._engine.gateway_heard(event.gateway, now_s=now_s)
+        changes = self._book.apply(verdicts, events, now_us=now_us, now_s=now_s)
+        passed = self._engine.advance(now_s=now_s, now_us=now_us)
+        changes += self._book.apply(passed, (), now_us=now_us, now_s=now_s)
+        changes += self._book.advance(now_us=now_us, now_s=now_s)
+        self.told += [Told(now_s, change) for change in changes]
