@@ -1,4 +1,4 @@
-"""The pages a browser opens: sign-in, and the one page that holds desk, gateways and backtest."""
+"""The pages a browser opens: sign-in, and the one page that holds desk, gateways, backtest and lab."""
 
 from __future__ import annotations
 
@@ -143,6 +143,7 @@ DOORS = [
     Door("GET", "/", console, Action.READ),
     Door("GET", "/gateways", console, Action.READ),
     Door("GET", "/backtest", console, Action.BACKTEST),
+    Door("GET", "/lab", console, Action.BACKTEST),
     Door("GET", "/healthz", health, ANYONE),
     Door("GET", "/metrics", metrics, Action.ADMINISTER),
 ]

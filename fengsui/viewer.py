@@ -39,7 +39,7 @@ class Action(StrEnum):
     """Try rules, and put them in force."""
     SIMULATE = "simulate"
     BACKTEST = "backtest"
-    """Read the rules in force, and hold a draft against the past."""
+    """Hold a draft of the rules against the past, and against recordings and scenarios in the lab."""
     ADMINISTER = "administer"
     """People, roles, sessions."""
 

@@ -31,8 +31,10 @@ from ingest.inventory import RowsRefused
 from ingest.registry import Registry, RegistryForbidden, RegistryUnavailable
 from ingest.store.base import PointHidden, SeriesStore, StoreError
 from server.backtest import BacktestRefused, Question
-from server.backtests import Backtests
 from server.config import Settings
+from server.errands import Errands
+from server.lab import Keep, Play, Sources
+from server.lab import Question as LabQuestion
 from server.latest import LatestReadings
 from server.local import Question as Asking
 from server.local import Refused
@@ -151,7 +153,8 @@ class Asked(Protocol):
     latest: LatestReadings
     deadletter: DeadLetter
     intake: Intake
-    backtests: Backtests
+    backtests: Errands[Question]
+    lab: Errands[LabQuestion]
     rulebook: Rulebook
 
     def status(self, viewer: Viewer) -> dict[str, Any]:
@@ -194,6 +197,11 @@ class Answers:
             "start_backtest": (Action.BACKTEST, Question, self._start_backtest),
             "look_backtest": (Action.BACKTEST, _Ticket, self._look_backtest),
             "cancel_backtest": (Action.BACKTEST, _Ticket, self._cancel_backtest),
+            "lab_sources": (Action.BACKTEST, Sources, self._start_lab),
+            "lab_play": (Action.BACKTEST, Play, self._start_lab),
+            "lab_keep": (Action.BACKTEST, Keep, self._start_lab),
+            "look_lab": (Action.BACKTEST, _Ticket, self._look_lab),
+            "cancel_lab": (Action.BACKTEST, _Ticket, self._cancel_lab),
         }
         for step, deed in DEEDS.items():
             self._table[step] = deed.action, _SHAPES.get(step, _Act), partial(self._act, step)
@@ -367,6 +375,16 @@ class Answers:
 
     async def _cancel_backtest(self, viewer: Viewer, args: _Ticket) -> dict[str, Any]:
         await self._core.backtests.cancel(viewer, args.ticket)
+        return {}
+
+    async def _start_lab(self, viewer: Viewer, args: LabQuestion) -> dict[str, str]:
+        return {"ticket": await self._core.lab.start(viewer, args)}
+
+    async def _look_lab(self, viewer: Viewer, args: _Ticket) -> dict[str, Any]:
+        return self._core.lab.look(viewer, args.ticket)
+
+    async def _cancel_lab(self, viewer: Viewer, args: _Ticket) -> dict[str, Any]:
+        await self._core.lab.cancel(viewer, args.ticket)
         return {}
 
 

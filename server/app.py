@@ -41,9 +41,10 @@ from ingest.registry import Registry, RegistryUnavailable
 from ingest.writer import STORE_DOWN, Writer
 from server.answers import Answers
 from server.backtest import Kept
-from server.backtests import Backtests
+from server.backtests import backtests
 from server.config import Settings
 from server.faults import Faults
+from server.lab import lab
 from server.latest import LatestReadings
 from server.local import Local, Refused
 from server.migrations import upgrade
@@ -92,7 +93,8 @@ class Core:
         self.writer = Writer(
             journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
         )
-        self.backtests = Backtests(lambda: Kept(settings.store, settings.database_url, rulebook.file.text))
+        self.backtests = backtests(lambda: Kept(settings.store, settings.database_url, rulebook.file.text))
+        self.lab = lab(settings.recordings, lambda: rulebook.file.text)
         self.local = Local(settings.socket, Answers(self).answer)
         self.rulebook = rulebook
         self.watch = Watch(
@@ -163,6 +165,7 @@ class Core:
                     tasks.create_task(self._follow_registry(), name="core.registry"),
                     tasks.create_task(self._replay(), name="core.replay"),
                     tasks.create_task(self.backtests.run(), name="core.backtests"),
+                    tasks.create_task(self.lab.run(), name="core.lab"),
                     tasks.create_task(self.beats.feed_watchdog(), name="core.watchdog"),
                 ]
                 await stop.wait()

@@ -26,6 +26,7 @@ from fengsui.viewer import Viewer
 from ingest.registry import Registry, RegistryUnavailable
 from ingest.store.base import StoreError
 from server.config import Embedded, Influx
+from server.errand import Progress, Unavailable
 from server.rulebook import OWN
 from server.series import open_history
 
@@ -35,10 +36,6 @@ WARM_UP_DAYS = 7.0
 
 class BacktestRefused(FengsuiError):
     """A backtest that cannot be done as asked; the text says what to change."""
-
-
-class BacktestUnavailable(FengsuiError):
-    """What the core keeps cannot be read now; the text says why. Try again later, or ask an administrator."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -80,14 +77,6 @@ SHELL = Bounds()
 """What who can read the core's files may ask for."""
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """How far it is."""
-
-    at_us: int
-    """Everything before this is judged."""
-    readings: int
-
-
 class Ready(NamedTuple):
     """A backtest that waits for its readings."""
 
@@ -126,7 +115,7 @@ async def backtest(
 
     Raises:
         BacktestRefused: the question cannot be answered as asked.
-        BacktestUnavailable: what the core keeps cannot be read now.
+        Unavailable: what the core keeps cannot be read now.
     """
     _check_database(kept.database_url)
     database = connect(kept.database_url)
@@ -150,9 +139,9 @@ async def backtest(
             notes=[*ready.notes, *history.faults],
         )
     except (StoreError, RegistryUnavailable) as error:
-        raise BacktestUnavailable(str(error)) from error
+        raise Unavailable(str(error)) from error
     except SQLAlchemyError as error:
-        raise BacktestUnavailable(f"the state database cannot be read: {error}") from error
+        raise Unavailable(f"the state database cannot be read: {error}") from error
     finally:
         database.dispose()
 

@@ -93,6 +93,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     """What the broker queues for the core (``max_queued_messages``)."""
     gateways: Annotated[int, Meta(ge=1)] = 200
     """How many gateways this core is meant for."""
+    recordings: Path | None = None
+    """Folder of recordings for the lab page, with its ``manifest.csv``; none = scenarios alone."""
     simulated_gateway: str = ""
     """Gateway whose simulated building the console may set on fire; empty = none."""
 

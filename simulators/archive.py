@@ -14,7 +14,8 @@ from fengsui.model import Point
 from fengsui.viewer import Role, Viewer
 from gateway.drivers.recording import Recording, RecordingError, seconds
 from ingest.store.base import ROWS_PER_PIECE, Rows
-from server.backtest import Progress, Question, prepare
+from server.backtest import Question, prepare
+from server.errand import Progress
 from simulators.trial import Folder, load, points_of, waveform
 
 MAX_READINGS = 50_000_000

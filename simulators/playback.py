@@ -86,7 +86,14 @@ def play_back(capture: Capture, rules: RuleSet, progress: Callable[[float], None
             readings += batch.count
             room.take(
                 now_s,
-                Arrived(batch.point, batch.at_us, batch.value, batch.received_at_us, batch.age_us),
+                Arrived(
+                    batch.point,
+                    batch.at_us,
+                    batch.value,
+                    np.full(batch.count, Quality.SIMULATED, np.uint8),
+                    batch.received_at_us,
+                    batch.age_us,
+                ),
                 [_as_simulated(event) for event in batch.events],
             )
         if not entries:
@@ -187,6 +194,7 @@ _NOTHING = Arrived(
     point=np.empty(0, np.int32),
     at_us=np.empty(0, np.int64),
     value=np.empty(0, np.float64),
+    quality=np.empty(0, np.uint8),
     received_at_us=np.empty(0, np.int64),
     age_us=np.empty(0, np.int64),
 )

@@ -152,19 +152,24 @@ class Folder:
             last_s=float(t_s.max()),
             sampling_s=sampling_s or (float(np.median(steps_s)) if len(steps_s) else 0.0),
             t_ignition_s=recording.t_ignition_s if kind == "fire" else None,
-            intervals=self._intervals(row, kind, float(t_s.max())) if kind in ("fault", "overheat") else (),
+            intervals=self.intervals(row, kind, float(t_s.max())) if kind in ("fault", "overheat") else (),
         )
 
-    def _intervals(self, row: dict[str, str], kind: str, last_s: float) -> tuple[Interval, ...]:
+    def events(self, file: str) -> list[tuple[float, str]]:
+        """What was noted down in a file's time, by the file's own axis."""
+        noted = ((seconds(row["t"]), row["event"]) for row in self._events if row["file"] == file)
+        return [(at_s, event) for at_s, event in noted if at_s is not None]
+
+    def intervals(self, row: dict[str, str], kind: str, last_s: float) -> tuple[Interval, ...]:
         """Labelled intervals: of the manifest, else of the events, else (overheat) from time 0 to the end."""
         first, last = (seconds(row.get(key, "") or "") for key in ("t_fault_first", "t_fault_last"))
         if first is not None:
             return ((first, last_s if last is None else last),)
         begun: float | None = None
         intervals: list[Interval] = []
-        events = [(seconds(e["t"]), e["event"].lower()) for e in self._events if e["file"] == row["file"]]
-        for at_s, words in events:
-            if at_s is None or not _LABEL.search(words):
+        for at_s, event in self.events(row["file"]):
+            words = event.lower()
+            if not _LABEL.search(words):
                 continue
             if _START.search(words):
                 begun = at_s

@@ -24,14 +24,13 @@ from fengsui.viewer import Role, Viewer
 from server.backtest import (
     DAY_S,
     WARM_UP_DAYS,
-    BacktestUnavailable,
     Kept,
-    Progress,
     Question,
     backtest,
     text_in_force,
 )
 from server.config import Settings
+from server.errand import Progress, Unavailable
 from simulators.archive import load_archive
 from simulators.backtest_page import render
 from simulators.screen import Screen
@@ -114,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     screen = Screen()
     try:
         report = _over_folder(args, screen) if args.folder is not None else _over_store(args, screen)
-    except BacktestUnavailable as error:
+    except Unavailable as error:
         print(f"fengsui: {error}", file=sys.stderr)
         return UNAVAILABLE
     screen.tell(summary(report))

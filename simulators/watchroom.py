@@ -13,7 +13,7 @@ from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
 from alerting.watch import of_devices
 from fengsui.batch import GatewayEvent
-from fengsui.model import Point, Quality
+from fengsui.model import Point
 
 
 class Told(NamedTuple):
@@ -24,11 +24,12 @@ class Told(NamedTuple):
 
 
 class Arrived(NamedTuple):
-    """Simulated readings as they arrive, in that order; arrays have shape (n,), as in ``Engine.update``."""
+    """Readings as they arrive, in that order; arrays have shape (n,), as in ``Engine.update``."""
 
     point: NDArray[np.int32]
     at_us: NDArray[np.int64]
     value: NDArray[np.float64]
+    quality: NDArray[np.uint8]
     received_at_us: NDArray[np.int64]
     age_us: NDArray[np.int64]
 
@@ -42,30 +43,27 @@ class Watchroom:
         begin_us: The beginning by the server's clock, us since 1970 UTC.
 
     Attributes:
+        engine: To look at and not to touch.
         told: All that has happened to alarms.
     """
 
     def __init__(self, rules: RuleSet, points: Sequence[Point], begin_us: int) -> None:
-        self._engine, self._book = Engine(rules, points, now_s=0.0), Book(points, rules)
+        self.engine, self._book = Engine(rules, points, now_s=0.0), Book(points, rules)
         self._begin_us = begin_us
         self.told: list[Told] = []
 
     def seen(self, gateway: str, now_s: float, *, fresh: bool) -> None:
         """A hello of this gateway; ``fresh`` with the first one of a connection."""
-        self._engine.gateway_seen(gateway, now_s=now_s, fresh=fresh)
+        self.engine.gateway_seen(gateway, now_s=now_s, fresh=fresh)
 
     def take(self, now_s: float, arrived: Arrived, events: Sequence[GatewayEvent]) -> None:
         """Judge what has come until ``now_s``, then let time pass."""
         now_us = self._begin_us + round(now_s * 1e6)
-        quality = np.full(len(arrived.value), Quality.SIMULATED, np.uint8)
-        verdicts = self._engine.update(
-            arrived.point, arrived.at_us, arrived.value, quality, arrived.received_at_us, arrived.age_us,
-            now_s=now_s, events=of_devices(events),
-        )  # fmt: skip
+        verdicts = self.engine.update(*arrived, now_s=now_s, events=of_devices(events))
         for event in events:
-            self._engine.gateway_heard(event.gateway, now_s=now_s)
+            self.engine.gateway_heard(event.gateway, now_s=now_s)
         changes = self._book.apply(verdicts, events, now_us=now_us, now_s=now_s)
-        passed = self._engine.advance(now_s=now_s, now_us=now_us)
+        passed = self.engine.advance(now_s=now_s, now_us=now_us)
         changes += self._book.apply(passed, (), now_us=now_us, now_s=now_s)
         changes += self._book.advance(now_us=now_us, now_s=now_s)
         self.told += [Told(now_s, change) for change in changes]

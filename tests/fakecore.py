@@ -156,6 +156,8 @@ class FakeCore:
         self.rules = "# the rules in force\n"
         self.reports: list[Json] = []
         """What a look at a backtest answers, one after the other; the last one stays."""
+        self.lab: list[Json] = []
+        """The same of a look at a run of the lab."""
         self.units = {"P-1": "unit-a"}
         """Unit of each point; a point without one is seen only by who sees every unit."""
         self._server: asyncio.Server | None = None
@@ -323,6 +325,19 @@ class FakeCore:
         return {"ok": self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]}
 
     def _do_cancel_backtest(self, _request: Json, _units: list[str] | None) -> Json:
+        return {"ok": {}}
+
+    def _do_lab_sources(self, _request: Json, _units: list[str] | None) -> Json:
+        return {"ok": {"ticket": "0123456789abcdef"}}
+
+    _do_lab_play = _do_lab_keep = _do_lab_sources
+
+    def _do_look_lab(self, _request: Json, _units: list[str] | None) -> Json:
+        if not self.lab:
+            return {"ok": {"progress": None, "report": None}}
+        return {"ok": self.lab.pop(0) if len(self.lab) > 1 else self.lab[0]}
+
+    def _do_cancel_lab(self, _request: Json, _units: list[str] | None) -> Json:
         return {"ok": {}}
 
     def _do_start_fire(self, _request: Json, _units: list[str] | None) -> Json:

@@ -17,15 +17,14 @@ from ingest.store.influx import InfluxStore
 from server.backtest import (
     SHELL,
     BacktestRefused,
-    BacktestUnavailable,
     Bounds,
     Kept,
-    Progress,
     Question,
     backtest,
     text_in_force,
 )
 from server.config import Settings
+from server.errand import Progress, Unavailable
 from tests.past import DAY_US, DRAFT, FROM_US, fill, register, settings_file, weeks
 from tests.servers import influxd
 
@@ -187,7 +186,7 @@ async def test_a_store_that_is_down(tmp_path: Path) -> None:
         tmp_path, 'kind = "influx"\nversion = 1\nurl = "http://127.0.0.1:9"\ndatabase = "fengsui"'
     )
     await register(kept(file).database_url)
-    with pytest.raises(BacktestUnavailable, match="does not answer"):
+    with pytest.raises(Unavailable, match="does not answer"):
         await ask(file)
     assert await asyncio.to_thread(command.main, command_line(tmp_path)) == 1
 

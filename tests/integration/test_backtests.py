@@ -22,8 +22,9 @@ from server.answers import Answers
 from server.app import Core
 from server.backtest import Kept, Question
 from server.backtest_worker import Job
-from server.backtests import BOUNDS, LEASE_S, WORKER, Backtests
+from server.backtests import BOUNDS, WORKER, backtests
 from server.config import Embedded, Influx, Settings
+from server.errands import LEASE_S, Errands
 from server.local import Question as Asking
 from server.local import Refused
 from tests.integration.test_backtest import embedded_past, kept, question
@@ -52,11 +53,11 @@ class Clock:
 
 
 @asynccontextmanager
-async def backtests(
+async def running(
     past: Kept, worker: Sequence[str] = WORKER, clock: Clock | None = None
-) -> AsyncIterator[Backtests]:
+) -> AsyncIterator[Errands[Question]]:
     """Backtests at work."""
-    ours = Backtests(lambda: past, worker=worker, monotonic_s=clock or Clock())
+    ours = backtests(lambda: past, worker=worker, monotonic_s=clock or Clock())
     task = asyncio.create_task(ours.run(), name="test.backtests")
     try:
         yield ours
@@ -66,12 +67,12 @@ async def backtests(
             await task
 
 
-async def looked(ours: Backtests, ticket: str) -> Any:
+async def looked(ours: Errands[Question], ticket: str) -> Any:
     """The report, as JSON."""
     return await until(lambda: ours.look(ENGINEER, ticket)["report"])
 
 
-async def process_of(ours: Backtests, ticket: str) -> int:
+async def process_of(ours: Errands[Question], ticket: str) -> int:
     """The id of a stuck worker's process."""
     await until(lambda: ours.look(ENGINEER, ticket)["progress"] is not None)
     return int(ours.look(ENGINEER, ticket)["progress"].at_us)
@@ -89,7 +90,7 @@ def is_there(process: int) -> bool:
 async def test_a_question_has_its_report(tmp_path: Path) -> None:
     """The process reads the core's past as the viewer, and its report comes back whole."""
     file = await embedded_past(tmp_path)
-    async with backtests(kept(file)) as ours:
+    async with running(kept(file)) as ours:
         report = msgspec.json.decode(await looked(ours, await ours.start(ENGINEER, question())), type=Report)
         assert report.draft.begun(AlarmClass.FIRE) == 6
         one_unit = Viewer("e1", frozenset({Role.ENGINEER}), frozenset({"u2"}))
@@ -103,19 +104,19 @@ async def test_what_cannot_be_done_is_refused_with_its_reason(tmp_path: Path) ->
     """A wrong draft, too long a span and a past that is not there come back as refusals."""
     file = await embedded_past(tmp_path, days=1)
     wrong = ((question(rules="x"), "the draft"), (question(warm_s=1e7), "100 are allowed"))
-    async with backtests(kept(file)) as ours:
+    async with running(kept(file)) as ours:
         for asked, said in wrong:
             with pytest.raises(Refused, match=said) as error:
                 await looked(ours, await ours.start(ENGINEER, asked))
             assert error.value.code == "invalid"
-    async with backtests(NOWHERE) as ours:
+    async with running(NOWHERE) as ours:
         with pytest.raises(Refused, match="is not there"):
             await looked(ours, await ours.start(ENGINEER, question()))
 
 
 async def test_one_at_a_time_and_nobody_elses() -> None:
     """A second question waits for its turn, and no other person sees or ends the first."""
-    async with backtests(NOWHERE, STUCK) as ours:
+    async with running(NOWHERE, STUCK) as ours:
         ticket = await ours.start(ENGINEER, question())
         process = await process_of(ours, ticket)
         with pytest.raises(Refused, match="e1 is running a backtest"):
@@ -135,7 +136,7 @@ async def test_one_at_a_time_and_nobody_elses() -> None:
 async def test_what_nobody_looks_at_is_given_up() -> None:
     """When the browser has gone, the process goes soon after."""
     clock = Clock()
-    async with backtests(NOWHERE, STUCK, clock) as ours:
+    async with running(NOWHERE, STUCK, clock) as ours:
         ticket = await ours.start(ENGINEER, question())
         process = await process_of(ours, ticket)
         clock.s += LEASE_S - 1
@@ -149,7 +150,7 @@ async def test_what_nobody_looks_at_is_given_up() -> None:
 
 async def test_a_stopping_core_takes_its_backtest_along() -> None:
     """No process outlives the core's own end."""
-    async with backtests(NOWHERE, STUCK) as ours:
+    async with running(NOWHERE, STUCK) as ours:
         process = await process_of(ours, await ours.start(ENGINEER, question()))
     assert not is_there(process)
 
@@ -159,7 +160,7 @@ async def test_a_stopping_core_takes_its_backtest_along() -> None:
 )
 async def test_a_worker_that_breaks_is_told(worker: Sequence[str]) -> None:
     """However the process fails, the core goes on, the person is told, and the next question is taken."""
-    async with backtests(NOWHERE, worker) as ours:
+    async with running(NOWHERE, worker) as ours:
         for _ in range(2):
             with pytest.raises(Refused) as error:
                 await looked(ours, await ours.start(ENGINEER, question()))

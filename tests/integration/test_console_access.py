@@ -37,10 +37,22 @@ BODIES: dict[str, Any] = {
     "/api/v1/lab/fire": {},
     "/api/v1/backtest": {"rules": "", "from_us": 0, "to_us": 1, "warm_s": 0, "offset_s": 0},
     "/api/v1/backtest/{ticket}/cancel": {},
+    "/api/v1/lab/sources": {},
+    "/api/v1/lab/runs": {"source": "scenario/x", "rules": ""},
+    "/api/v1/lab/tests": {
+        "source": "scenario/x",
+        "rules": "",
+        "point": "p",
+        "from_s": 0,
+        "to_s": 1,
+        "name": "n",
+    },
+    "/api/v1/lab/runs/{ticket}/cancel": {},
     "/sign-out": {},
 }
 ACTING = (
     *DEEDS, "seen", "accept", "start_fire", "replace_rules", "start_backtest", "cancel_backtest",
+    "lab_sources", "lab_play", "lab_keep", "cancel_lab",
 )  # fmt: skip
 ACTIONS = {(door.method, door.path): door.action for door in DOORS}
 
