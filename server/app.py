@@ -22,6 +22,7 @@ from alerting.alarms.record import Entry as Told
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor, Snapshots
 from alerting.errors import HeadsDamaged
+from alerting.notify.notification import Notification
 from alerting.watch import Watch
 from fengsui.batch import Batch
 from fengsui.database import connect
@@ -95,6 +96,16 @@ class Core:
         self.backtests = Backtests(lambda: Kept(settings.store, settings.database_url, rulebook.file.text))
         self.local = Local(settings.socket, Answers(self).answer)
         self.rulebook = rulebook
+        self.notification: Notification | None = None
+        if settings.notify.channels:
+            self.notification = Notification(
+                database,
+                settings.notify,
+                settings.broker,
+                named=self.named,
+                wall_us=clock.wall_us,
+                beat=self.beats.beat("notify", 1.0),
+            )
         self.watch = Watch(
             rulebook.rules,
             registry,
@@ -105,6 +116,7 @@ class Core:
             monotonic_s=clock.monotonic_s,
             wall_us=clock.wall_us,
             beat=self.beats.beat("watch", 1.0),
+            within=self.notification.within if self.notification else None,
         )
         self.gateways = Gateways(journal)
         self.intake = Intake(
@@ -146,6 +158,8 @@ class Core:
             settings, database, registry, journal, rulebook=rulebook, clock=clock, open_series=open_series
         )
         await core.watch.start()
+        if core.notification is not None:
+            await core.notification.start()
         return core
 
     async def run(self, stop: Stop) -> None:
@@ -165,6 +179,8 @@ class Core:
                     tasks.create_task(self.backtests.run(), name="core.backtests"),
                     tasks.create_task(self.beats.feed_watchdog(), name="core.watchdog"),
                 ]
+                if self.notification is not None:
+                    work.append(tasks.create_task(self.notification.run(), name="core.notify"))
                 await stop.wait()
                 await self.watch.recorder.flush(_FLUSH_S)
                 await self._export_head()
@@ -462,6 +478,9 @@ class Core:
             faults.set("dead_letters", *letters)
         else:
             faults.clear("dead_letters")
+        untold = self.notification.faults() if self.notification is not None else {}
+        said = "; ".join(f"{name}: {text}" for name, text in untold.items())
+        faults.hold("notify", bool(untold), said, "通知异常")
         stale = self.beats.stale(time.monotonic())
         faults.hold("beats", bool(stale), f"not alive: {', '.join(stale)}", "内部任务停滞")
         residue = self.balances().residue

@@ -112,7 +112,7 @@ def plan(
             and is cancelled when the alarm is acknowledged before. None = it is not.
         forward: Plan the calls that forward, and no other.
     """
-    steps: dict[tuple[str, str, int], Step] = {}
+    steps: dict[tuple[str, str, str, int], Step] = {}
     for call in roster.calls:
         if call.forward == forward and _fits(call, case):
             for number, stage in enumerate(call.stages):
@@ -120,7 +120,7 @@ def plan(
                     gap_us = round(roster.fallback_s * 1e6)
                     placed = _placed(step, case, inside, under_test_until_us, gap_us)
                     if placed is not None:
-                        steps.setdefault((placed.contact, placed.channel, placed.due_us), placed)
+                        steps.setdefault((placed.contact, placed.channel, placed.to, placed.due_us), placed)
     return sorted(steps.values(), key=lambda step: (step.due_us, step.stage, step.rank))
 
 
