@@ -103,6 +103,7 @@ class Core:
                 settings.notify,
                 settings.broker,
                 named=self.named,
+                told=self._notified,
                 wall_us=clock.wall_us,
                 beat=self.beats.beat("notify", 1.0),
             )
@@ -241,6 +242,9 @@ class Core:
 
     def _tell(self, told: Told) -> None:
         self.local.tell_alarm(told.alarm.number, told.recorded, self.named(told.alarm))
+
+    def _notified(self, alarm: str) -> None:
+        self.watch.notified(alarm)
 
     def named(self, alarm: Alarm) -> Alarm:
         """The alarm as a person reads it: building and zone by their names. The record keeps the ids."""

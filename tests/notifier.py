@@ -19,6 +19,7 @@ async def main(database: str, url: str) -> None:
         {"sms": Way(Http(HttpSettings(url=url)), 10.0)},
         lambda: None,
         named=lambda alarm: alarm,
+        told=lambda alarm: None,
         utc_offset=timedelta(hours=8),
         wall_us=wall_us,
         beat=lambda: None,

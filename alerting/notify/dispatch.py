@@ -17,7 +17,7 @@ from alerting.errors import DeliveryError
 from alerting.notify.channels.base import Channel
 from alerting.notify.message import Message, compose
 from alerting.notify.roster import Roster
-from alerting.notify.steps import Bundle, claim, delivered, refused, release
+from alerting.notify.steps import Bundle, Kind, claim, delivered, refused, release
 
 POLL_S = 0.25
 PER_CHANNEL = 4
@@ -42,6 +42,7 @@ class Dispatch:
         ways: By the names that the roster uses.
         roster: The one in force by now.
         named: Puts the names of places in an alarm in the stead of their ids.
+        told: Called with the id of each alarm that a delivered message was about.
         utc_offset: Of the times that messages tell.
         wall_us: The server's wall clock, in us since 1970 UTC.
         beat: Stamped with every look: proof that the dispatcher is alive.
@@ -55,6 +56,7 @@ class Dispatch:
         roster: Callable[[], Roster | None],
         *,
         named: Callable[[Alarm], Alarm],
+        told: Callable[[str], None],
         utc_offset: timedelta,
         wall_us: Callable[[], int],
         beat: Callable[[], None],
@@ -64,6 +66,7 @@ class Dispatch:
         self._ways = ways
         self._roster = roster
         self._named = named
+        self._told = told
         self._utc_offset = utc_offset
         self._wall_us = wall_us
         self._beat = beat
@@ -121,6 +124,8 @@ class Dispatch:
                 await self._until_answered(
                     lambda: delivered(self._engine, bundle.numbers, receipt, self._wall_us())
                 )
+                for alarm in bundle.ids if bundle.kind is Kind.ALARM else ():
+                    self._told(alarm)
                 if self.faults.pop(bundle.channel, None) is not None:
                     log.info("notify.channel_back", channel=bundle.channel)
         finally:

@@ -6,18 +6,15 @@ and by whose word, can still be said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, func, insert, select, update
-from sqlalchemy.exc import DatabaseError
 
-from alerting.errors import RecordUnavailable
 from alerting.notify.plan import Why
 from alerting.notify.roster import Roster
 from alerting.notify.tables import roster_table, step_table, test_table
+from alerting.rulebook.kept import answering
 from fengsui.database import writing
 
 LONGEST_TEST_US = 12 * 3_600_000_000
@@ -150,14 +147,3 @@ def _end(connection: Connection, building: str, now_us: int, then_us: int) -> bo
     held = (s.building == building, s.why == str(Why.UNDER_TEST), s.state == "pending")
     connection.execute(update(step_table).where(*held).values(due_us=s.due_us + (then_us - ends_us)))
     return True
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """Say of an error of the database that it is one of the record's."""
-    try:
-        yield
-    except (DatabaseError, OSError) as error:
-        raise RecordUnavailable(
-            f"the state database does not answer: {getattr(error, 'orig', None) or error}"
-        ) from error

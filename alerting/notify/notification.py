@@ -31,6 +31,7 @@ class Notification:
         settings: The channels.
         broker: The core's own broker.
         named: Puts the names of places in an alarm in the stead of their ids.
+        told: Called with the id of each alarm that a delivered message was about.
         wall_us: The server's wall clock, in us since 1970 UTC.
         beat: Stamped while the dispatcher is alive.
     """
@@ -42,6 +43,7 @@ class Notification:
         broker: Broker,
         *,
         named: Callable[[Alarm], Alarm],
+        told: Callable[[str], None],
         wall_us: Callable[[], int],
         beat: Callable[[], None],
     ) -> None:
@@ -55,7 +57,14 @@ class Notification:
             for name, channel in settings.channels.items()
         }
         self._dispatch = Dispatch(
-            engine, ways, self._roster, named=named, utc_offset=settings.offset, wall_us=wall_us, beat=beat
+            engine,
+            ways,
+            self._roster,
+            named=named,
+            told=told,
+            utc_offset=settings.offset,
+            wall_us=wall_us,
+            beat=beat,
         )
 
     @property

@@ -92,8 +92,13 @@ class Bundle(NamedTuple):
     forward: bool
     alarms: tuple[Alarm, ...]
     """The newest of them as they are now, at most ``TOLD_ABOUT``."""
-    total: int
-    """Alarms that it is about."""
+    ids: tuple[str, ...]
+    """Of all alarms that it is about, oldest first."""
+
+    @property
+    def total(self) -> int:
+        """How many alarms it is about."""
+        return len(self.ids)
 
 
 class Calling:
@@ -267,7 +272,7 @@ def _take(connection: Connection, rows: Sequence[RowMapping], now_us: int) -> Bu
     first = rows[0]
     return Bundle(
         Kind(first["kind"]), numbers, first["contact"], first["channel"], first["address"], first["urgency"],
-        first["forward"], tuple(msgspec.json.decode(body, type=Alarm) for body in bodies), len(ids),
+        first["forward"], tuple(msgspec.json.decode(body, type=Alarm) for body in bodies), tuple(ids),
     )  # fmt: skip
 
 

@@ -12,6 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from alerting.notify import kept
+from alerting.notify.channels.http import HttpSettings
+from alerting.notify.config import NotifySettings
+from alerting.notify.steps import log_of
 from fengsui.database import connect
 from fengsui.model import Description, Event, Lane, Reading, What
 from fengsui.runtime import wall_us
@@ -28,6 +32,8 @@ from server.app import Core
 from server.config import Embedded, JournalSettings, Settings
 from server.local import Question, Refused
 from server.rulebook import Rulebook
+from tests.rawhttp import Request, raw_server, reply
+from tests.rosters import AT_ANY_HOUR, roster
 from tests.servers import mosquitto
 from tests.waiting import until
 
@@ -62,9 +68,10 @@ class Hand:
         await accepted.wait()
 
 
-def settings(folder: Path, broker: Broker) -> Settings:
+def settings(folder: Path, broker: Broker, notify: NotifySettings | None = None) -> Settings:
     """A core that keeps everything in ``folder``."""
     return Settings(
+        notify=notify or NotifySettings(),
         process="core",
         folder=folder / "core",
         socket=folder / "core" / "core.sock",
@@ -75,11 +82,13 @@ def settings(folder: Path, broker: Broker) -> Settings:
 
 
 @asynccontextmanager
-async def chain(folder: Path, *more: Driver) -> AsyncIterator[tuple[Core, Hand]]:
+async def chain(
+    folder: Path, *more: Driver, notify: NotifySettings | None = None
+) -> AsyncIterator[tuple[Core, Hand]]:
     """Broker, core and gateway (with ``more`` drivers), one registered point ``p1`` of unit ``school``."""
     async with mosquitto(folder / "broker") as process:
         broker = Broker(port=process.port)
-        core = await Core.open(settings(folder, broker))
+        core = await Core.open(settings(folder, broker, notify))
         await core.registry.add(
             [
                 Row(0, Sort.UNIT, {"id": "school", "name": "Qinghai Road School"}),
@@ -144,6 +153,41 @@ async def test_a_hot_reading_becomes_a_recorded_alarm_that_an_officer_acknowledg
         history = await ask(core, OFFICER, "history", point="p1", from_us=0, to_us=now_us + 1, max_points=10)
         assert history["value"] == [24.0, 61.25]
         await until(lambda: core.balances().residue == 0, 10, "everything is accounted for")
+
+
+async def test_a_hot_reading_is_told_to_people_until_one_acknowledges(tmp_path: Path) -> None:
+    """A provider has the fire with the names of places; the acknowledgement cancels what was to follow."""
+    taken = reply(200, b"taken")
+
+    async def receive(_request: Request) -> bytes:
+        return taken
+
+    async with raw_server(receive) as provider:
+        http = HttpSettings(url=provider.url)
+        notify = NotifySettings(channels=dict.fromkeys(("sms", "mail", "desk", "centre"), http))
+        async with chain(tmp_path, notify=notify) as (core, hand):
+            told = core.notification
+            assert told is not None
+            assert "notify import" in told.faults()["roster"]
+            await asyncio.to_thread(kept.put_in_force, core.database, roster(AT_ANY_HOUR), "e1", wall_us())
+            await until(lambda: not told.faults(), 10, "roster taken over")
+            await hand.offer(Reading("t1", wall_us() - 1_000_000, 24.0), Reading("t1", wall_us(), 61.25))
+            await until(lambda: len(provider.requests) == 3, 10, "sounder and officer told")
+            facts = json.loads(provider.requests[0].body)
+            assert (facts["alarms"][0]["building"], facts["urgent"]) == ("Block 1", True)
+
+            async def fire() -> Any:
+                return next(a for a in (await ask(core, OFFICER, "alarms"))["alarms"] if a["cls"] == "fire")
+
+            async def is_stamped() -> bool:
+                return (await fire())["notified_at_us"] is not None
+
+            await until(is_stamped, 10, "stamped as notified")
+            await until(lambda: len(log_of(core.database)) == 3, 10, "receipts recorded")
+            alarm = await fire()
+            await ask(core, OFFICER, "acknowledge", alarm=alarm["id"], version=alarm["version"])
+            steps = await asyncio.to_thread(log_of, core.database, alarm=alarm["id"])
+    assert sorted(step["state"] for step in steps) == ["cancelled", "cancelled", "sent", "sent", "sent"]
 
 
 RULES = """\

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from email import message_from_bytes
@@ -38,6 +38,7 @@ from fengsui.runtime import wall_us
 from fengsui.settings import Broker, Secret
 from server.migrations import upgrade
 from tests.alarms import alarm
+from tests.databases import Database
 from tests.rawhttp import Request, raw_server, reply
 from tests.rosters import AT_ANY_HOUR, INSIDE, roster
 from tests.servers import HOST, mosquitto
@@ -182,10 +183,11 @@ async def test_the_sounder_runs_its_command(tmp_path: Path) -> None:
 class House:
     """A migrated database, what the record would write into it, and a dispatcher."""
 
-    def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite:///{folder / 'state.db'}"
-        upgrade(self.url)
-        self.engine: Engine = connect(self.url)
+    def __init__(self, url: str) -> None:
+        self.url = url
+        upgrade(url)
+        self.engine: Engine = connect(url)
+        self.notified: list[str] = []
         self.roster = roster(AT_ANY_HOUR)
         self.calling = Calling(lambda: self.roster, INSIDE)
 
@@ -195,7 +197,7 @@ class House:
         with writing(self.engine) as connection:
             self.calling.within(connection, [change])
 
-    def count(self, **where: str) -> int:
+    def count(self, **where: object) -> int:
         """Steps with these columns."""
         which = [step_table.c[name] == value for name, value in where.items()]
         with self.engine.connect() as connection:
@@ -208,7 +210,8 @@ class House:
         """A dispatcher on these channels, for as long as the block lasts."""
         dispatch = Dispatch(
             self.engine, ways, lambda: self.roster, named=lambda alarm: alarm,
-            utc_offset=timedelta(hours=8), wall_us=wall_us, beat=lambda: None, poll_s=0.02,
+            told=self.notified.append, utc_offset=timedelta(hours=8), wall_us=wall_us, beat=lambda: None,
+            poll_s=0.02,
         )  # fmt: skip
         task = asyncio.create_task(dispatch.run(), name="dispatch")
         try:
@@ -220,9 +223,11 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
+def house(state: Database) -> Iterator[House]:
     """A house without anything to tell."""
-    return House(tmp_path)
+    house = House(state.url)
+    yield house
+    house.engine.dispose()
 
 
 class Told:
@@ -278,6 +283,7 @@ async def test_a_fire_goes_out_on_every_real_channel(house: House, tmp_path: Pat
     assert (tmp_path / "rung").exists()
     assert len(box.mails) == len(server.requests) == 1
     assert house.count(outcome="M-1", channel="sms") == 1
+    assert house.notified == ["a1"] * 3
 
 
 async def test_a_dead_channel_is_followed_by_the_next_and_told_of(house: House) -> None:
@@ -316,9 +322,9 @@ async def test_escalation_survives_a_restart(house: House) -> None:
     ways = {"sms": Way(sms, 5.0), "mail": Way(Told(), 5.0), "desk": Way(Told(), 5.0)}
     house.tell(alarm(), "raised")
     async with house.dispatching(ways):
-        await until(lambda: house.count(state="sent", stage="0") == 3, 10.0, "first stage")
+        await until(lambda: house.count(state="sent", stage=0) == 3, 10.0, "first stage")
     async with house.dispatching(ways):
-        await until(lambda: house.count(state="sent", contact="chief", stage="1") == 1, 10.0, "second stage")
+        await until(lambda: house.count(state="sent", contact="chief", stage=1) == 1, 10.0, "second stage")
         house.tell(alarm(version=2, state=State.ACKNOWLEDGED), "acknowledged")
     assert [message.to for message in sms.messages][-1] == "13800000003"
 
@@ -347,7 +353,7 @@ async def test_a_storm_is_told_in_few_messages_fire_first(house: House) -> None:
         house.calling.within(connection, changes)
     ways = {"sms": Way(sms, 5.0), "mail": Way(Told(), 5.0), "desk": Way(Told(), 5.0)}
     async with house.dispatching(ways):
-        await until(lambda: house.count(channel="sms", state="pending", stage="0") == 0, 20.0, "all told")
+        await until(lambda: house.count(channel="sms", state="pending", stage=0) == 0, 20.0, "all told")
         await until(lambda: house.count(channel="sms", state="sending") == 0, 20.0, "all recorded")
     first = [message for message in sms.messages if message.total == 250]
     assert len(first) == len(sms.messages) == 4

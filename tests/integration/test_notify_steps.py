@@ -1,10 +1,9 @@
-"""Steps on a real SQLite file: written with the alarm, cancelled with its acknowledgement."""
+"""Steps in a real database: written with the alarm, cancelled with its acknowledgement."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -33,6 +32,7 @@ from fengsui.database import connect
 from fengsui.model import AlarmClass
 from server.migrations import upgrade
 from tests.alarms import alarm
+from tests.databases import Database
 from tests.integration.test_record import running
 from tests.rosters import CHANNELS, INSIDE, MONDAY_NOON_US, S, roster
 
@@ -43,8 +43,8 @@ ROOM = dict.fromkeys(CHANNELS, (4, 3))
 class Desk:
     """A record whose transactions plan and cancel."""
 
-    def __init__(self, path: Path) -> None:
-        self.engine = connect(f"sqlite:///{path}", busy_timeout_ms=100)
+    def __init__(self, url: str) -> None:
+        self.engine = connect(url, busy_timeout_ms=100)
         self.roster: Roster | None = roster()
         self.calling = Calling(lambda: self.roster, INSIDE)
         self.recorder = Recorder(
@@ -79,10 +79,10 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk(state: Database) -> AsyncIterator[Desk]:
     """A migrated database with a recorder that runs."""
-    upgrade(f"sqlite:///{tmp_path / 'state.db'}")
-    desk = Desk(tmp_path / "state.db")
+    upgrade(state.url)
+    desk = Desk(state.url)
     async with running(desk.recorder):
         yield desk
     desk.engine.dispose()
@@ -132,7 +132,7 @@ async def test_acknowledgement_and_cancelling_are_rolled_back_together(desk: Des
     acknowledged = alarm(version=2, state=State.ACKNOWLEDGED)
     desk.recorder.submit([Change(acknowledged, "acknowledged", "0417", "person", T0_US + S)], None)
     assert not await desk.recorder.flush(0.3)
-    with connect(str(desk.engine.url)).connect() as connection:
+    with desk.engine.connect() as connection:
         recorded = connection.execute(select(record_table.c.what)).scalars().all()
         pending = connection.execute(select(step_table.c.state)).scalars().all()
     assert recorded == ["raised"]
@@ -254,9 +254,9 @@ async def test_a_building_under_test_tells_nobody_outside_until_its_end(desk: De
     assert told_ == {"wang", "chief", "owner"}
 
 
-def test_a_test_needs_a_reason_and_an_end(tmp_path: Path) -> None:
+def test_a_test_needs_a_reason_and_an_end(state: Database) -> None:
     """Nobody puts a building under test without saying why, nor for ever."""
-    engine = _migrated(tmp_path)
+    engine = _migrated(state)
     with pytest.raises(ValueError, match="reason"):
         kept.put_under_test(engine, "tower", " ", "0417", now_us=T0_US, until_us=T0_US + S)
     for until_us in (T0_US, T0_US + kept.LONGEST_TEST_US + 1):
@@ -266,9 +266,9 @@ def test_a_test_needs_a_reason_and_an_end(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_every_roster_that_was_in_force_is_kept(tmp_path: Path) -> None:
+def test_every_roster_that_was_in_force_is_kept(state: Database) -> None:
     """The newest one is in force; the ones before stay, with who imported them and when."""
-    engine = _migrated(tmp_path)
+    engine = _migrated(state)
     assert kept.in_force(engine) is None
     assert kept.newest_number(engine) == 0
     assert kept.put_in_force(engine, roster(), "0417", T0_US) == 1
@@ -287,6 +287,6 @@ async def test_without_a_roster_alarms_are_recorded_all_the_same(desk: Desk) -> 
     assert desk.recorder.number == 1
 
 
-def _migrated(folder: Path) -> Engine:
-    upgrade(f"sqlite:///{folder / 'state.db'}")
-    return connect(f"sqlite:///{folder / 'state.db'}")
+def _migrated(state: Database) -> Engine:
+    upgrade(state.url)
+    return connect(state.url)
