@@ -104,7 +104,7 @@ class Core:
                 settings.broker,
                 named=self.named,
                 told=self._notified,
-                wall_us=clock.wall_us,
+                clock=clock,
                 beat=self.beats.beat("notify", 1.0),
             )
         self.watch = Watch(

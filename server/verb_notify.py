@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from alerting.errors import RecordUnavailable, RosterRefused
 from alerting.notify import kept
+from alerting.notify.bell import ring, rings
 from alerting.notify.plan import Case, Step, plan
 from alerting.notify.roster import Roster, dump, load
 from alerting.notify.steps import log_of
@@ -61,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     logging = add("log", "print who was told when, on which channel, and what came of it")
     logging.add_argument("--alarm", help="every step of one alarm")
     logging.add_argument("--limit", type=int, default=50)
+    ringing = add("bells", "print when each channel was last proved to deliver, and how long it took")
+    ringing.add_argument("--ring", action="store_true", help="ring every channel now; a running core does it")
     testing = add("under-test", "keep a building's alarms in the house for a while, or list such buildings")
     testing.add_argument("building", nargs="?", help="id of the building")
     testing.add_argument("--reason", default="")
@@ -83,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
             case "show":
                 print(yaml.safe_dump(dump(_in_force(config)), allow_unicode=True, sort_keys=False), end="")
                 return OK
+            case "bells":
+                return _bells(args, config)
             case "log":
                 return _log(args, config)
             case _:
@@ -179,6 +184,22 @@ def _log(args: argparse.Namespace, config: Settings) -> int:
             f"{at:%Y-%m-%d %H:%M:%S}  {row['state']:<9} {row['contact']:<16} {row['channel']:<12} "
             f"{row['address']:<24} {row['kind']} {row['alarm']}  {row['outcome']}"
         )
+    return OK
+
+
+def _bells(args: argparse.Namespace, config: Settings) -> int:
+    engine, now_us = _engine(config), time.time_ns() // 1_000
+    zone = timezone(config.notify.offset)
+    try:
+        if args.ring:
+            bells = {name: channel.bell_to for name, channel in config.notify.channels.items()}
+            print(f"{ring(engine, f'shell {now_us}', bells, now_us)} channels ring")
+        for one in rings(engine):
+            at = datetime.fromtimestamp(one.due_us / 1e6, zone)
+            took = "" if one.took_s is None else f" in {one.took_s:.2f} s"
+            print(f"{one.channel:<16} {at:%Y-%m-%d %H:%M:%S}  {one.state}{took}  {one.outcome}")
+    finally:
+        engine.dispose()
     return OK
 
 

@@ -6,8 +6,9 @@ import asyncio
 import sys
 from datetime import timedelta
 
+from alerting.notify.channels.base import Way
 from alerting.notify.channels.http import Http, HttpSettings
-from alerting.notify.dispatch import Dispatch, Way
+from alerting.notify.dispatch import Dispatch
 from fengsui.database import connect
 from fengsui.runtime import wall_us
 

@@ -18,6 +18,15 @@ from fengsui.settings import Broker, Name
 ChannelSettings: TypeAlias = AppriseSettings | HttpSettings | MqttSettings | SounderSettings
 
 
+class CanarySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Where a canary flies each minute, and on which other channel it is told that it did not come back."""
+
+    channel: Name
+    to: str = ""
+    tell: Name
+    tell_to: str = ""
+
+
 class NotifySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """How people are told; without a channel nobody is."""
 
@@ -25,6 +34,18 @@ class NotifySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     """Of the times that messages tell."""
     channels: dict[Name, ChannelSettings] = {}
     """By the names that the roster uses."""
+    bell_at: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "09:00"
+    """When each channel is rung every day, at ``utc_offset``."""
+    canary: CanarySettings | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a canary without channels to fly on."""
+        if self.canary is not None:
+            for name in (self.canary.channel, self.canary.tell):
+                if name not in self.channels:
+                    raise ValueError(f"canary: {name} is none of the channels")
+            if self.canary.channel == self.canary.tell:
+                raise ValueError("canary: tell must be another channel than the one it flies on")
 
     @property
     def offset(self) -> timedelta:

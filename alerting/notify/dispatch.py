@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Engine
@@ -14,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from alerting.alarms.lifecycle import Alarm
 from alerting.errors import DeliveryError
-from alerting.notify.channels.base import Channel
+from alerting.notify.channels.base import Way
 from alerting.notify.message import Message, compose
 from alerting.notify.roster import Roster
 from alerting.notify.steps import Bundle, Kind, claim, delivered, refused, release
@@ -25,13 +24,6 @@ PER_CHANNEL = 4
 _RECORD_AGAIN_S = 0.5
 
 log = structlog.get_logger()
-
-
-class Way(NamedTuple):
-    """A channel with how long one message may take."""
-
-    channel: Channel
-    timeout_s: float
 
 
 class Dispatch:

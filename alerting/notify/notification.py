@@ -12,10 +12,13 @@ from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Within
 from alerting.errors import RecordUnavailable
 from alerting.notify import kept
+from alerting.notify.bell import Bell
+from alerting.notify.channels.base import Way
 from alerting.notify.config import NotifySettings, open_channel
-from alerting.notify.dispatch import Dispatch, Way
+from alerting.notify.dispatch import Dispatch
 from alerting.notify.roster import Roster, faults
 from alerting.notify.steps import Calling
+from fengsui.runtime import Timepiece
 from fengsui.settings import Broker
 
 FOLLOW_EVERY_S = 2.0
@@ -32,7 +35,7 @@ class Notification:
         broker: The core's own broker.
         named: Puts the names of places in an alarm in the stead of their ids.
         told: Called with the id of each alarm that a delivered message was about.
-        wall_us: The server's wall clock, in us since 1970 UTC.
+        clock: The server's clocks.
         beat: Stamped while the dispatcher is alive.
     """
 
@@ -44,7 +47,7 @@ class Notification:
         *,
         named: Callable[[Alarm], Alarm],
         told: Callable[[str], None],
-        wall_us: Callable[[], int],
+        clock: Timepiece,
         beat: Callable[[], None],
     ) -> None:
         self._engine = engine
@@ -63,8 +66,20 @@ class Notification:
             named=named,
             told=told,
             utc_offset=settings.offset,
-            wall_us=wall_us,
+            wall_us=clock.wall_us,
             beat=beat,
+        )
+
+        hour, minute = settings.bell_at.split(":")
+        self._bell = Bell(
+            engine,
+            ways,
+            {name: channel.bell_to for name, channel in settings.channels.items()},
+            at=(int(hour), int(minute)),
+            canary=settings.canary,
+            utc_offset=settings.offset,
+            wall_us=clock.wall_us,
+            monotonic_s=clock.monotonic_s,
         )
 
     @property
@@ -86,10 +101,11 @@ class Notification:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._dispatch.run(), name="notify.dispatch")
             tasks.create_task(self._follow(), name="notify.roster")
+            tasks.create_task(self._bell.run(), name="notify.bell")
 
     def faults(self) -> dict[str, str]:
         """What is wrong, by a name for each."""
-        found = {f"channel {name}": text for name, text in self._dispatch.faults.items()}
+        found = {f"channel {name}": text for name, text in self._dispatch.faults.items()} | self._bell.faults
         if self._roster_fault:
             found["roster"] = self._roster_fault
         if self._dispatch.fault:

@@ -234,6 +234,7 @@ def _due(connection: Connection, now_us: int) -> list[tuple[tuple[Any, ...], int
             or_(_s.state == StepState.SENDING, _s.state == StepState.SENT),
             _s.claimed_us > now_us - BUNDLE_US,
             ~_s.forward,
+            _s.kind == Kind.ALARM,
         )
     )
     told = {tuple(row) for row in lately}

@@ -6,9 +6,8 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
@@ -17,30 +16,29 @@ from typing import Any
 import msgspec
 import pytest
 from aiosmtpd.smtp import SMTP
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import insert
 
 from alerting.alarms.book import Change
 from alerting.alarms.lifecycle import Alarm, State
 from alerting.detect.verdict import Level
 from alerting.errors import DeliveryError
 from alerting.notify.channels.apprise import Apprise, AppriseSettings
+from alerting.notify.channels.base import Way
 from alerting.notify.channels.http import Http, HttpSettings
 from alerting.notify.channels.mqtt import Mqtt
 from alerting.notify.channels.sounder import Sounder, SounderSettings
-from alerting.notify.dispatch import Dispatch, Way
 from alerting.notify.message import Message
-from alerting.notify.steps import Calling, Kind, blank
+from alerting.notify.steps import Kind, blank
 from alerting.notify.tables import step_table
 from fengsui import topics
-from fengsui.database import connect, writing
+from fengsui.database import writing
 from fengsui.mqtt import connect as connect_mqtt
 from fengsui.runtime import wall_us
 from fengsui.settings import Broker, Secret
-from server.migrations import upgrade
 from tests.alarms import alarm
-from tests.databases import Database
+from tests.calling import Hanging, House, Told, break_, refuse
 from tests.rawhttp import Request, raw_server, reply
-from tests.rosters import AT_ANY_HOUR, INSIDE, roster
+from tests.rosters import AT_ANY_HOUR, roster
 from tests.servers import HOST, mosquitto
 from tests.waiting import until
 
@@ -109,6 +107,7 @@ async def test_a_provider_gets_what_its_template_says() -> None:
     async with raw_server(answered) as server:
         settings = HttpSettings(
             url=server.url + "/send?to={to}",
+            bell_to="1",
             headers={"Authorization": "Bearer {secret}", "X-Title": "{title}"},
             body='{"phone": "{to}", "text": "{title}: {text}"}',
             secret=Secret("s3cret"),
@@ -180,94 +179,6 @@ async def test_the_sounder_runs_its_command(tmp_path: Path) -> None:
     assert (tmp_path / "heard").read_text() == "fire\nother\n"
 
 
-class House:
-    """A migrated database, what the record would write into it, and a dispatcher."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        upgrade(url)
-        self.engine: Engine = connect(url)
-        self.notified: list[str] = []
-        self.roster = roster(AT_ANY_HOUR)
-        self.calling = Calling(lambda: self.roster, INSIDE)
-
-    def tell(self, told: Alarm, what: str) -> None:
-        """One change of an alarm."""
-        change = Change(told, what, "0417", "person", wall_us())
-        with writing(self.engine) as connection:
-            self.calling.within(connection, [change])
-
-    def count(self, **where: object) -> int:
-        """Steps with these columns."""
-        which = [step_table.c[name] == value for name, value in where.items()]
-        with self.engine.connect() as connection:
-            return (
-                connection.execute(select(func.count()).select_from(step_table).where(*which)).scalar() or 0
-            )
-
-    @asynccontextmanager
-    async def dispatching(self, ways: dict[str, Way]) -> AsyncIterator[Dispatch]:
-        """A dispatcher on these channels, for as long as the block lasts."""
-        dispatch = Dispatch(
-            self.engine, ways, lambda: self.roster, named=lambda alarm: alarm,
-            told=self.notified.append, utc_offset=timedelta(hours=8), wall_us=wall_us, beat=lambda: None,
-            poll_s=0.02,
-        )  # fmt: skip
-        task = asyncio.create_task(dispatch.run(), name="dispatch")
-        try:
-            yield dispatch
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-@pytest.fixture
-def house(state: Database) -> Iterator[House]:
-    """A house without anything to tell."""
-    house = House(state.url)
-    yield house
-    house.engine.dispose()
-
-
-class Told:
-    """A channel that notes what it is told, and does what a test says."""
-
-    def __init__(self, do: Callable[[], str] = lambda: "taken") -> None:
-        self.messages: list[Message] = []
-        self._do = do
-
-    async def send(self, message: Message) -> str:
-        """Note it."""
-        self.messages.append(message)
-        return self._do()
-
-
-def refuse() -> str:
-    """A channel that is down."""
-    raise DeliveryError("down", retryable=True)
-
-
-def break_() -> str:
-    """A channel with a mistake in it."""
-    raise TypeError("mistake")
-
-
-async def hang() -> str:
-    """Never."""
-    await asyncio.Event().wait()
-    return ""
-
-
-class Hanging(Told):
-    """A channel that never answers."""
-
-    async def send(self, message: Message) -> str:
-        """Note it, and hang."""
-        self.messages.append(message)
-        return await hang()
-
-
 async def test_a_fire_goes_out_on_every_real_channel(house: House, tmp_path: Path) -> None:
     """Sounder, SMS provider and mail have the fire, and the call log has the receipts."""
     async with mail_server() as (box, port), raw_server(answered) as server:
@@ -301,11 +212,13 @@ async def test_a_dead_channel_is_followed_by_the_next_and_told_of(house: House) 
 
 
 @pytest.mark.parametrize(
-    ("channel", "said"), [(Told(break_), "TypeError: mistake"), (Hanging(), "no answer")]
+    ("make", "said"), [(lambda: Told(break_), "TypeError: mistake"), (Hanging, "no answer")]
 )
-async def test_a_channel_that_breaks_or_hangs_holds_up_nobody(house: House, channel: Told, said: str) -> None:
+async def test_a_channel_that_breaks_or_hangs_holds_up_nobody(
+    house: House, make: Callable[[], Told], said: str
+) -> None:
     """The other channels deliver, and the step is tried again."""
-    desk = Told()
+    desk, channel = Told(), make()
     house.tell(alarm(), "raised")
     ways = {"sms": Way(channel, 0.2), "desk": Way(desk, 5.0)}
     async with house.dispatching(ways) as dispatch:

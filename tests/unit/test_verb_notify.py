@@ -32,6 +32,7 @@ url = "https://119.example.org/fires"
 kind = "http"
 url = "https://sms.example.org/?to={to}&text={text}"
 method = "GET"
+bell_to = "13800000000"
 """
 
 
@@ -98,6 +99,15 @@ def test_a_roster_is_put_in_force_and_shown(site: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == ""
 
 
+def test_bells_are_rung_and_listed(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every channel gets a step; without a core that does it, it is pending."""
+    assert notify("bells", "--ring") == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "4 channels ring"
+    assert [line.split()[0] for line in lines] == ["centre", "desk", "mail", "sms"]
+    assert all(line.rstrip().endswith("pending") for line in lines)
+
+
 def test_a_building_is_put_under_test(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a reason and an end, listed with both, and ended by hand."""
     assert notify("under-test", "tower", "--reason", "yearly test") == 64
@@ -121,6 +131,17 @@ def test_a_building_is_put_under_test(site: Path, capsys: pytest.CaptureFixture[
         ("{text}", "{message}", "{message} means nothing here"),
         ("{text}", "{secret}", "name the file that holds it as secret_file"),
         ('method = "GET"', 'body = "{"', "body is no JSON"),
+        ('bell_to = "13800000000"', "", "bell_to is missing"),
+        (
+            "[notify.channels.desk]",
+            '[notify.canary]\nchannel = "fax"\ntell = "sms"\n[notify.channels.desk]',
+            "fax",
+        ),
+        (
+            "[notify.channels.desk]",
+            '[notify.canary]\nchannel = "sms"\ntell = "sms"\n[notify.channels.desk]',
+            "another channel",
+        ),
         ('method = "GET"', 'accept = "("', "no regular expression"),
         ('method = "GET"', 'methd = "GET"', "did you mean `method`?"),
         ('kind = "mqtt"', 'kind = "apprise"\nurl_file = "bad.url"', "no URL that Apprise understands"),

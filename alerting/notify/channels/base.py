@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from alerting.notify.message import Message
 
@@ -20,3 +20,10 @@ class Channel(Protocol):
             DeliveryError: Not delivered, as far as can be known.
         """
         ...
+
+
+class Way(NamedTuple):
+    """A channel with how long one message may take."""
+
+    channel: Channel
+    timeout_s: float

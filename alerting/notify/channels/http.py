@@ -43,7 +43,7 @@ class HttpSettings(
     """The receiver is in this house: it may be told of TEST alarms."""
     timeout_s: Annotated[float, Meta(gt=0, le=30)] = 10.0
     bell_to: str = ""
-    """Address of the daily bell test."""
+    """Address of the daily bell test; needed when a template has ``{to}``."""
 
     def __post_init__(self) -> None:
         """Refuse what could not be sent."""
@@ -55,6 +55,8 @@ class HttpSettings(
                     raise ValueError(f"{{{word}}} means nothing here; known are {', '.join(_WORDS)}")
                 if word == "secret" and self.secret is None:
                     raise ValueError("{secret} is used; name the file that holds it as secret_file")
+                if word == "to" and not self.bell_to:
+                    raise ValueError("bell_to is missing: an address for the daily bell test")
         try:
             re.compile(self.accept)
         except re.error as error:
