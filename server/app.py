@@ -48,7 +48,9 @@ from server.faults import Faults
 from server.latest import LatestReadings
 from server.local import Local, Refused
 from server.migrations import upgrade
+from server.replies import Replies
 from server.rulebook import Rulebook
+from server.secrets import keep
 from server.series import OpenSeries, open_store
 
 STATUS_EVERY_S = 1.0
@@ -97,6 +99,7 @@ class Core:
         self.local = Local(settings.socket, Answers(self).answer)
         self.rulebook = rulebook
         self.notification: Notification | None = None
+        key = keep(folder / "notify.key").reveal().encode() if settings.notify.channels else b""
         if settings.notify.channels:
             self.notification = Notification(
                 database,
@@ -104,6 +107,7 @@ class Core:
                 settings.broker,
                 named=self.named,
                 told=self._notified,
+                key=key,
                 clock=clock,
                 beat=self.beats.beat("notify", 1.0),
             )
@@ -119,6 +123,17 @@ class Core:
             beat=self.beats.beat("watch", 1.0),
             within=self.notification.within if self.notification else None,
         )
+        self.replies: Replies | None = None
+        if self.notification is not None and settings.notify.replies is not None:
+            self.replies = Replies(
+                settings.notify.replies,
+                database,
+                key,
+                self.notification.roster,
+                self.watch,
+                named=self.named,
+                clock=clock,
+            )
         self.gateways = Gateways(journal)
         self.intake = Intake(
             settings.broker,
@@ -182,6 +197,8 @@ class Core:
                 ]
                 if self.notification is not None:
                     work.append(tasks.create_task(self.notification.run(), name="core.notify"))
+                if self.replies is not None:
+                    work.append(tasks.create_task(self.replies.run(), name="core.replies"))
                 await stop.wait()
                 await self.watch.recorder.flush(_FLUSH_S)
                 await self._export_head()

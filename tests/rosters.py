@@ -66,6 +66,9 @@ AT_ANY_HOUR = (
 )
 """Wang is always on duty and never sleeps: for tests that go by the real clock."""
 
+ANSWERING = AT_ANY_HOUR.replace("    name: 王芳\n", "    name: 王芳\n    answers: true\n")
+"""And she may acknowledge by link and code."""
+
 
 def roster(text: str = TEXT, calendars: dict[str, str] | None = None) -> Roster:
     """The roster of ``text``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -13,7 +14,7 @@ from alerting.notify.channels.base import Channel
 from alerting.notify.channels.http import Http, HttpSettings
 from alerting.notify.channels.mqtt import Mqtt, MqttSettings
 from alerting.notify.channels.sounder import Sounder, SounderSettings
-from fengsui.settings import Broker, Name
+from fengsui.settings import Broker, Name, Port, Secret, is_loopback
 
 ChannelSettings: TypeAlias = AppriseSettings | HttpSettings | MqttSettings | SounderSettings
 
@@ -27,6 +28,28 @@ class CanarySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     tell_to: str = ""
 
 
+class RepliesSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The core's door for answers to messages."""
+
+    host: str = "127.0.0.1"
+    port: Port
+    public_url: Annotated[str, Meta(pattern=r"^https?://")]
+    """How the door is reached from outside: what links begin with."""
+    secret: Secret | None = msgspec.field(name="secret_file", default=None)
+    """What a provider that hands on replies must send as ``Authorization: Bearer``; none = no codes."""
+    from_field: str = "from"
+    text_field: str = "text"
+    """Names of the address and of the text in what the provider sends, a form or a JSON object."""
+
+    def __post_init__(self) -> None:
+        """Refuse a door that anybody could listen at."""
+        if not is_loopback(self.host):
+            raise ValueError(f"host {self.host!r} is not this machine; let a proxy with TLS stand in front")
+        url = urlsplit(self.public_url)
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
+            raise ValueError(f"{self.public_url!r} is not this machine, so it must begin with https://")
+
+
 class NotifySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """How people are told; without a channel nobody is."""
 
@@ -37,6 +60,7 @@ class NotifySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     bell_at: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "09:00"
     """When each channel is rung every day, at ``utc_offset``."""
     canary: CanarySettings | None = None
+    replies: RepliesSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse a canary without channels to fly on."""

@@ -38,6 +38,7 @@ class Dispatch:
         utc_offset: Of the times that messages tell.
         wall_us: The server's wall clock, in us since 1970 UTC.
         beat: Stamped with every look: proof that the dispatcher is alive.
+        invite: Gives the link and the code for a message by its number; None = nobody can answer.
         poll_s: How often it looks.
     """
 
@@ -52,6 +53,7 @@ class Dispatch:
         utc_offset: timedelta,
         wall_us: Callable[[], int],
         beat: Callable[[], None],
+        invite: Callable[[int], tuple[str, str]] | None = None,
         poll_s: float = POLL_S,
     ) -> None:
         self._engine = engine
@@ -62,6 +64,7 @@ class Dispatch:
         self._utc_offset = utc_offset
         self._wall_us = wall_us
         self._beat = beat
+        self._invite = invite
         self._poll_s = poll_s
         self._busy: Counter[str] = Counter()
         self.fault = ""
@@ -133,13 +136,19 @@ class Dispatch:
 
     def _compose(self, bundle: Bundle) -> Message:
         roster = self._roster()
-        known = {contact.id: contact.lang for contact in roster.contacts} if roster else {}
+        known = {contact.id: contact for contact in roster.contacts} if roster else {}
+        contact = known.get(bundle.contact)
+        link, code = "", ""
+        if contact is not None and contact.answers and bundle.kind is Kind.ALARM and self._invite is not None:
+            link, code = self._invite(bundle.numbers[0])
         return compose(
             bundle,
-            known.get(bundle.contact, "zh"),
+            contact.lang if contact is not None else "zh",
             self._wall_us(),
             named=self._named,
             utc_offset=self._utc_offset,
+            link=link,
+            code=code,
         )
 
     async def _until_answered(self, work: Callable[[], int | None]) -> int:

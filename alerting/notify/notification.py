@@ -12,6 +12,7 @@ from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Within
 from alerting.errors import RecordUnavailable
 from alerting.notify import kept
+from alerting.notify.answer import code_of, token_of
 from alerting.notify.bell import Bell
 from alerting.notify.channels.base import Way
 from alerting.notify.config import NotifySettings, open_channel
@@ -35,6 +36,7 @@ class Notification:
         broker: The core's own broker.
         named: Puts the names of places in an alarm in the stead of their ids.
         told: Called with the id of each alarm that a delivered message was about.
+        key: What links and codes of messages are made with.
         clock: The server's clocks.
         beat: Stamped while the dispatcher is alive.
     """
@@ -47,14 +49,16 @@ class Notification:
         *,
         named: Callable[[Alarm], Alarm],
         told: Callable[[str], None],
+        key: bytes,
         clock: Timepiece,
         beat: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._settings = settings
+        self._key = key
         self._kept: kept.KeptRoster | None = None
         self._roster_fault = ""
-        self._calling = Calling(self._roster, settings.inside)
+        self._calling = Calling(self.roster, settings.inside)
         ways = {
             name: Way(open_channel(channel, broker), channel.timeout_s)
             for name, channel in settings.channels.items()
@@ -62,7 +66,8 @@ class Notification:
         self._dispatch = Dispatch(
             engine,
             ways,
-            self._roster,
+            self.roster,
+            invite=self._invite if settings.replies is not None else None,
             named=named,
             told=told,
             utc_offset=settings.offset,
@@ -112,8 +117,15 @@ class Notification:
             found["database"] = self._dispatch.fault
         return found
 
-    def _roster(self) -> Roster | None:
+    def roster(self) -> Roster | None:
+        """The roster in force; None = nobody is called."""
         return None if self._kept is None else self._kept.roster
+
+    def _invite(self, message: int) -> tuple[str, str]:
+        replies = self._settings.replies
+        assert replies is not None
+        link = f"{replies.public_url.rstrip('/')}/a/{token_of(self._key, message)}"
+        return link, code_of(self._key, message) if replies.secret is not None else ""
 
     async def _follow(self) -> None:
         """Take over a roster that another process put in force."""

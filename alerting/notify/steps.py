@@ -260,6 +260,7 @@ def _take(connection: Connection, rows: Sequence[RowMapping], now_us: int) -> Bu
         .values(
             state=str(StepState.SENDING),
             claimed_us=now_us,
+            message=numbers[0],
             attempts=_s.attempts + 1,
             give_up_us=func.coalesce(_s.give_up_us, now_us + GIVE_UP_US),
         )

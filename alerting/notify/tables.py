@@ -53,7 +53,10 @@ step_table = Table(
     Column("give_up_us", BigInteger, nullable=True),
     Column("done_us", BigInteger, nullable=True),
     Column("outcome", String(300), nullable=False),
+    Column("message", BigInteger, nullable=True),
+    Column("answered_us", BigInteger, nullable=True),
     UniqueConstraint("kind", "alarm", "version", "call", "stage", "contact", "channel", "address"),
     Index("ix_notify_step_due", "state", "due_us"),
     Index("ix_notify_step_alarm", "alarm", "state"),
+    Index("ix_notify_step_message", "message"),
 )

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 
 from alerting.notify import kept
 from alerting.notify.channels.http import HttpSettings
-from alerting.notify.config import NotifySettings
+from alerting.notify.config import NotifySettings, RepliesSettings
 from alerting.notify.steps import log_of
 from fengsui.database import connect
 from fengsui.model import Description, Event, Lane, Reading, What
@@ -33,8 +34,8 @@ from server.config import Embedded, JournalSettings, Settings
 from server.local import Question, Refused
 from server.rulebook import Rulebook
 from tests.rawhttp import Request, raw_server, reply
-from tests.rosters import AT_ANY_HOUR, roster
-from tests.servers import mosquitto
+from tests.rosters import ANSWERING, roster
+from tests.servers import HOST, free_port, mosquitto
 from tests.waiting import until
 
 OFFICER = Viewer("0417", frozenset({Role.OFFICER}), None)
@@ -164,12 +165,16 @@ async def test_a_hot_reading_is_told_to_people_until_one_acknowledges(tmp_path: 
 
     async with raw_server(receive) as provider:
         http = HttpSettings(url=provider.url)
-        notify = NotifySettings(channels=dict.fromkeys(("sms", "mail", "desk", "centre"), http))
+        door = free_port()
+        replies = RepliesSettings(port=door, public_url=f"http://{HOST}:{door}")
+        notify = NotifySettings(
+            replies=replies, channels=dict.fromkeys(("sms", "mail", "desk", "centre"), http)
+        )
         async with chain(tmp_path, notify=notify) as (core, hand):
             told = core.notification
             assert told is not None
             assert "notify import" in told.faults()["roster"]
-            await asyncio.to_thread(kept.put_in_force, core.database, roster(AT_ANY_HOUR), "e1", wall_us())
+            await asyncio.to_thread(kept.put_in_force, core.database, roster(ANSWERING), "e1", wall_us())
             await until(lambda: not told.faults(), 10, "roster taken over")
             await hand.offer(Reading("t1", wall_us() - 1_000_000, 24.0), Reading("t1", wall_us(), 61.25))
             await until(lambda: len(provider.requests) == 3, 10, "sounder and officer told")
@@ -185,7 +190,10 @@ async def test_a_hot_reading_is_told_to_people_until_one_acknowledges(tmp_path: 
             await until(is_stamped, 10, "stamped as notified")
             await until(lambda: len(log_of(core.database)) == 3, 10, "receipts recorded")
             alarm = await fire()
-            await ask(core, OFFICER, "acknowledge", alarm=alarm["id"], version=alarm["version"])
+            links = [json.loads(request.body)["link"] for request in provider.requests]
+            async with httpx2.AsyncClient() as client:
+                assert (await client.post(next(filter(None, links)))).status_code == 200
+            assert (await fire())["acknowledged_by"] == "contact:wang"
             steps = await asyncio.to_thread(log_of, core.database, alarm=alarm["id"])
     assert sorted(step["state"] for step in steps) == ["cancelled", "cancelled", "sent", "sent", "sent"]
 

@@ -56,6 +56,8 @@ def upgrade() -> None:
         sa.Column("give_up_us", sa.BigInteger(), nullable=True),
         sa.Column("done_us", sa.BigInteger(), nullable=True),
         sa.Column("outcome", sa.String(length=300), nullable=False),
+        sa.Column("message", sa.BigInteger(), nullable=True),
+        sa.Column("answered_us", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_notify_step")),
         sa.UniqueConstraint(
             "kind", "alarm", "version", "call", "stage", "contact", "channel", "address",
@@ -65,6 +67,7 @@ def upgrade() -> None:
     with op.batch_alter_table("notify_step") as batch_op:
         batch_op.create_index("ix_notify_step_due", ["state", "due_us"], unique=False)
         batch_op.create_index("ix_notify_step_alarm", ["alarm", "state"], unique=False)
+        batch_op.create_index("ix_notify_step_message", ["message"], unique=False)
 
 
 def downgrade() -> None:
