@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry as Told
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor, Snapshots
-from alerting.errors import HeadsDamaged
+from alerting.errors import DeliveryError, HeadsDamaged
 from alerting.notify.notification import Notification
 from alerting.watch import Watch
 from fengsui.batch import Batch
@@ -55,6 +56,7 @@ from server.series import OpenSeries, open_store
 
 STATUS_EVERY_S = 1.0
 KEEP_EVERY_S = 5.0
+COMMAND_S = 10
 REGISTRY_EVERY_S = 1.0
 JOURNAL_FAULT_FILL = 0.8
 _REPLIES = 100
@@ -105,6 +107,7 @@ class Core:
                 database,
                 settings.notify,
                 settings.broker,
+                command=self._command,
                 named=self.named,
                 told=self._notified,
                 key=key,
@@ -146,9 +149,8 @@ class Core:
             window=settings.window,
             clock=clock,
         )
-        self._database = database
         self._heads = Heads(settings.heads)
-        self._replies: deque[tuple[str, str]] = deque(maxlen=_REPLIES)
+        self._replies: deque[tuple[str, str, str]] = deque(maxlen=_REPLIES)
         self._replied = asyncio.Event()
         self._replays: asyncio.Queue[tuple[str, str]] = asyncio.Queue(maxsize=_REPLAYS)
 
@@ -300,30 +302,45 @@ class Core:
         except UNREADABLE:
             log.warning("core.reply_unreadable", gateway=gateway)
             return
-        text = str(reply.get("done") or reply.get("refused") or "")[:500]
-        self._replies.append((str(reply.get("nonce", "")), text))
+        refused = str(reply.get("refused") or "")[:500]
+        done = str(reply.get("done") or "")[:500]
+        self._replies.append((str(reply.get("nonce", "")), done, refused))
         self._replied.set()
 
     def put_in_force(self, rules: RuleSet) -> None:
         """Judge by these rules from now on; what stays the same keeps its state."""
         self.watch.adopt(rules)
 
-    async def reply_of(self, nonce: str, timeout_s: float) -> str:
-        """What a gateway answered to a command.
+    async def command(self, gateway: str, what: str, args: Mapping[str, str]) -> str:
+        """Ask a gateway to do something (wire contract, *Configuration and commands*); its answer.
 
         Raises:
-            Refused: It did not answer in time.
+            Refused: There is no broker, it did not answer in time, or it will not do it.
         """
+        now_ms, nonce = time.time_ns() // 1_000_000, secrets.token_hex(8)
+        asked = {"nonce": nonce, "issued": now_ms, "expires": now_ms + COMMAND_S * 1_000}
+        asked |= {"what": what, "args": dict(args)}
+        if not self.intake.send(gateway, "command", msgspec.json.encode(asked)):
+            raise Refused("unavailable", "the core has no connection to the broker; try again in a moment")
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(COMMAND_S):
                 while True:
-                    for known, text in self._replies:
+                    for known, done, refused in self._replies:
+                        if known == nonce and refused:
+                            raise Refused("invalid", refused)
                         if known == nonce:
-                            return text
+                            return done
                     self._replied.clear()
                     await self._replied.wait()
         except TimeoutError:
             raise Refused("unavailable", "the gateway does not answer; is it running?") from None
+
+    async def _command(self, gateway: str, what: str, args: Mapping[str, str]) -> str:
+        """As ``command``, for a channel."""
+        try:
+            return await self.command(gateway, what, args)
+        except Refused as error:
+            raise DeliveryError(f"{gateway}: {error}", retryable=True) from error
 
     # regular work
 
@@ -354,7 +371,7 @@ class Core:
 
     async def _export_head(self) -> None:
         try:
-            flaw = await asyncio.to_thread(self._heads.export, self._database, self.clock.wall_us())
+            flaw = await asyncio.to_thread(self._heads.export, self.database, self.clock.wall_us())
         except (OSError, SQLAlchemyError, HeadsDamaged) as error:
             flaw = f"its head could not be exported: {error}"
         self.faults.hold("audit", bool(flaw), f"alarm record: {flaw}", "报警记录审计异常")

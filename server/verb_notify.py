@@ -192,8 +192,8 @@ def _bells(args: argparse.Namespace, config: Settings) -> int:
     zone = timezone(config.notify.offset)
     try:
         if args.ring:
-            bells = {name: channel.bell_to for name, channel in config.notify.channels.items()}
-            print(f"{ring(engine, f'shell {now_us}', bells, now_us)} channels ring")
+            count = ring(engine, f"shell {now_us}", config.notify.bells, now_us)
+            print(f"{count} channels ring")
         for one in rings(engine):
             at = datetime.fromtimestamp(one.due_us / 1e6, zone)
             took = "" if one.took_s is None else f" in {one.took_s:.2f} s"

@@ -13,10 +13,11 @@ from alerting.notify.channels.apprise import Apprise, AppriseSettings
 from alerting.notify.channels.base import Channel
 from alerting.notify.channels.http import Http, HttpSettings
 from alerting.notify.channels.mqtt import Mqtt, MqttSettings
+from alerting.notify.channels.siren import Command, Siren, SirenSettings
 from alerting.notify.channels.sounder import Sounder, SounderSettings
 from fengsui.settings import Broker, Name, Port, Secret, is_loopback
 
-ChannelSettings: TypeAlias = AppriseSettings | HttpSettings | MqttSettings | SounderSettings
+ChannelSettings: TypeAlias = AppriseSettings | HttpSettings | MqttSettings | SirenSettings | SounderSettings
 
 
 class CanarySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -79,13 +80,22 @@ class NotifySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
         return -offset if self.utc_offset[0] == "-" else offset
 
     @property
+    def bells(self) -> dict[str, str]:
+        """Addresses of the daily bell test by channel; a siren without one is not sounded."""
+        return {
+            name: channel.bell_to
+            for name, channel in self.channels.items()
+            if channel.bell_to or not isinstance(channel, SirenSettings)
+        }
+
+    @property
     def inside(self) -> frozenset[str]:
         """Channels that do not leave the house."""
         return frozenset(name for name, channel in self.channels.items() if channel.inside)
 
 
-def open_channel(settings: ChannelSettings, broker: Broker) -> Channel:
-    """The channel of these settings; ``broker`` is the core's own."""
+def open_channel(settings: ChannelSettings, broker: Broker, command: Command) -> Channel:
+    """The channel of these settings; ``broker`` is the core's own, ``command`` asks a gateway."""
     match settings:
         case AppriseSettings():
             return Apprise(settings)
@@ -93,5 +103,7 @@ def open_channel(settings: ChannelSettings, broker: Broker) -> Channel:
             return Http(settings)
         case MqttSettings():
             return Mqtt(broker)
+        case SirenSettings():
+            return Siren(command)
         case SounderSettings():
             return Sounder(settings)

@@ -15,6 +15,7 @@ from alerting.notify import kept
 from alerting.notify.answer import code_of, token_of
 from alerting.notify.bell import Bell
 from alerting.notify.channels.base import Way
+from alerting.notify.channels.siren import Command
 from alerting.notify.config import NotifySettings, open_channel
 from alerting.notify.dispatch import Dispatch
 from alerting.notify.roster import Roster, faults
@@ -34,6 +35,7 @@ class Notification:
         engine: The state database, migrated.
         settings: The channels.
         broker: The core's own broker.
+        command: Asks a gateway to do something.
         named: Puts the names of places in an alarm in the stead of their ids.
         told: Called with the id of each alarm that a delivered message was about.
         key: What links and codes of messages are made with.
@@ -47,6 +49,7 @@ class Notification:
         settings: NotifySettings,
         broker: Broker,
         *,
+        command: Command,
         named: Callable[[Alarm], Alarm],
         told: Callable[[str], None],
         key: bytes,
@@ -60,7 +63,7 @@ class Notification:
         self._roster_fault = ""
         self._calling = Calling(self.roster, settings.inside)
         ways = {
-            name: Way(open_channel(channel, broker), channel.timeout_s)
+            name: Way(open_channel(channel, broker, command), channel.timeout_s)
             for name, channel in settings.channels.items()
         }
         self._dispatch = Dispatch(
@@ -79,7 +82,7 @@ class Notification:
         self._bell = Bell(
             engine,
             ways,
-            {name: channel.bell_to for name, channel in settings.channels.items()},
+            settings.bells,
             at=(int(hour), int(minute)),
             canary=settings.canary,
             utc_offset=settings.offset,

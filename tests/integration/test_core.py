@@ -15,6 +15,7 @@ import pytest
 
 from alerting.notify import kept
 from alerting.notify.channels.http import HttpSettings
+from alerting.notify.channels.siren import SirenSettings
 from alerting.notify.config import NotifySettings, RepliesSettings
 from alerting.notify.steps import log_of
 from fengsui.database import connect
@@ -26,6 +27,8 @@ from gateway.app import Gateway
 from gateway.config import Settings as GatewaySettings
 from gateway.config import SpoolSettings
 from gateway.drivers.base import Driver, Sink
+from gateway.drivers.config import Siren
+from gateway.drivers.siren import SirenDriver
 from ingest.inventory import Row, Sort
 from ingest.registry import Registry
 from server.answers import Answers
@@ -34,7 +37,7 @@ from server.config import Embedded, JournalSettings, Settings
 from server.local import Question, Refused
 from server.rulebook import Rulebook
 from tests.rawhttp import Request, raw_server, reply
-from tests.rosters import ANSWERING, roster
+from tests.rosters import ANSWERING, AT_ANY_HOUR, roster
 from tests.servers import HOST, free_port, mosquitto
 from tests.waiting import until
 
@@ -196,6 +199,29 @@ async def test_a_hot_reading_is_told_to_people_until_one_acknowledges(tmp_path: 
             assert (await fire())["acknowledged_by"] == "contact:wang"
             steps = await asyncio.to_thread(log_of, core.database, alarm=alarm["id"])
     assert sorted(step["state"] for step in steps) == ["cancelled", "cancelled", "sent", "sent", "sent"]
+
+
+async def test_a_fire_sounds_the_siren_of_a_gateway(tmp_path: Path) -> None:
+    """Through the broker to the gateway's driver and back: its answer is the receipt in the call log."""
+    siren = SirenDriver(Siren(name="hall", command=("touch", f"{tmp_path}/sounded")))
+    names = ("sms", "mail", "desk", "centre")
+    settings = NotifySettings(channels={name: SirenSettings() for name in names})
+    text = AT_ANY_HOUR.replace("reach: [{channel: desk}]", "reach: [{channel: desk, to: gw-1/hall}]")
+    async with chain(tmp_path, siren, notify=settings) as (core, hand):
+        await asyncio.to_thread(kept.put_in_force, core.database, roster(text), "e1", wall_us())
+        told = core.notification
+        assert told is not None
+        await until(lambda: told.roster() is not None, 10, "roster taken over")
+        await hand.offer(Reading("t1", wall_us() - 1_000_000, 24.0), Reading("t1", wall_us(), 61.25))
+        await until((tmp_path / "sounded").exists, 10, "siren")
+
+        async def receipt() -> bool:
+            log = await asyncio.to_thread(log_of, core.database)
+            return [step["outcome"] for step in log if step["contact"] == "sounder"] == ["hall sounds"]
+
+        await until(receipt, 10, "receipt")
+        with pytest.raises(Refused, match="hall: is not 'roof'"):
+            await core.command("gw-1", "siren", {"driver": "roof"})
 
 
 RULES = """\
