@@ -228,6 +228,10 @@ class Watch:
         """
         self.recorder.submit(self.desk.seen(viewer, alarms, now_us=self._wall_us()), None)
 
+    def find(self, alarm: str) -> Alarm | None:
+        """An open alarm, or one of the newest closed ones."""
+        return self.book.find(alarm)
+
     def notified(self, alarm: str) -> None:
         """The first message about an alarm was handed over; later ones change nothing."""
         self.recorder.submit(self.book.notified(alarm, now_us=self._wall_us()), None)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -27,6 +26,7 @@ from console.guard import LIVE, Guard
 from console.live import Hub
 from fengsui.database import connect
 from fengsui.runtime import Stop, wall_us
+from fengsui.serving import Server
 
 log = structlog.get_logger("console.app")
 
@@ -82,18 +82,9 @@ def create_app(
     return app
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, but signals belong to :mod:`fengsui.runtime`."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals alone."""
-        yield
-
-
-def _server(app: FastAPI | Starlette, settings: Settings | None) -> _Server:
+def _server(app: FastAPI | Starlette, settings: Settings | None) -> Server:
     tls = settings.tls if settings else None
-    return _Server(
+    return Server(
         uvicorn.Config(
             app,
             lifespan="off",

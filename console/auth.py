@@ -24,9 +24,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from console.errors import AccountError
-from console.throttle import Throttle
 from fengsui.database import metadata, writing
 from fengsui.model import NAME
+from fengsui.throttle import Throttle
 from fengsui.viewer import Role, Viewer
 
 log = structlog.get_logger("console.auth")

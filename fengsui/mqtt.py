@@ -76,6 +76,11 @@ class Connection:
         self._receive = self._paho._sock_recv
         self._paho._sock_recv = self._read_ahead  # type: ignore[method-assign,assignment]
 
+    @property
+    def unread(self) -> int:
+        """Messages of ours that the broker has not said to have read."""
+        return self._unread
+
     def start(self) -> None:
         """Read by our own callback from now on: many packets per wake-up."""
         sock = self._socket()

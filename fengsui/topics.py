@@ -43,6 +43,11 @@ def of_plain_error(device: str) -> str:
     return f"fs/1/plain/{device}/error"
 
 
+def of_notice(address: str) -> str:
+    """Where the server publishes notices for a board, a lamp or another system."""
+    return f"fs/1/notice/{address}"
+
+
 def parse_gateway(topic: str) -> GatewayTopic | None:
     """Take a gateway's topic apart, or None when name, shard or shape is not the contract's."""
     parts = topic.split("/")

@@ -21,7 +21,7 @@ from fengsui.wire import UNREADABLE, Describe, encode_body
 from gateway.collect import Collector
 from gateway.config import Settings
 from gateway.drivers.base import Commandable, CommandRefused, Driver, Pace
-from gateway.drivers.config import DriverConfig, Gbt26875, Modbus, Replay, Simulated
+from gateway.drivers.config import DriverConfig, Gbt26875, Modbus, Replay, Simulated, Siren
 from gateway.drivers.recording import RecordingError
 from gateway.heartbeat import Heartbeat, encode_status
 from gateway.uplink import Uplink
@@ -65,6 +65,10 @@ def make_driver(config: DriverConfig, pace: Pace) -> Driver:
             from gateway.drivers.gbt26875 import Gbt26875Driver
 
             return Gbt26875Driver(config, pace)
+        case Siren():
+            from gateway.drivers.siren import SirenDriver
+
+            return SirenDriver(config)
 
 
 class Gateway:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Protocol
 
@@ -44,7 +43,6 @@ MAX_POINTS = 1_000
 MAX_HISTORY = 5_000
 MAX_LETTERS = 500
 MAX_SEEN = 1_000
-COMMAND_S = 10
 
 log = structlog.get_logger()
 
@@ -169,8 +167,8 @@ class Asked(Protocol):
     def put_in_force(self, rules: RuleSet) -> None:
         """Judge by these rules from now on."""
 
-    async def reply_of(self, nonce: str, timeout_s: float) -> str:
-        """What a gateway answered to a command."""
+    async def command(self, gateway: str, what: str, args: Mapping[str, str]) -> str:
+        """Ask a gateway to do something; its answer."""
 
 
 class Answers:
@@ -354,18 +352,8 @@ class Answers:
         gateway = self._core.settings.simulated_gateway
         if not gateway:
             raise Refused("unavailable", "no simulated building is connected to this core")
-        now_ms = time.time_ns() // 1_000_000
-        nonce = secrets.token_hex(8)
-        command = {
-            "nonce": nonce,
-            "issued": now_ms,
-            "expires": now_ms + COMMAND_S * 1_000,
-            "what": "start_fire",
-            "args": {"building": args.building} if args.building else {},
-        }
-        if not self._core.intake.send(gateway, "command", msgspec.json.encode(command)):
-            raise Refused("unavailable", "the core has no connection to the broker; try again in a moment")
-        return {"gateway": gateway, "text": await self._core.reply_of(nonce, COMMAND_S)}
+        named = {"building": args.building} if args.building else {}
+        return {"gateway": gateway, "text": await self._core.command(gateway, "start_fire", named)}
 
     async def _start_backtest(self, viewer: Viewer, args: Question) -> dict[str, str]:
         return {"ticket": await self._core.backtests.start(viewer, args)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry as Told
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import Cursor, Snapshots
-from alerting.errors import HeadsDamaged
+from alerting.errors import DeliveryError, HeadsDamaged
+from alerting.notify.notification import Notification
 from alerting.watch import Watch
 from fengsui.batch import Batch
 from fengsui.database import connect
@@ -48,11 +50,14 @@ from server.lab import lab
 from server.latest import LatestReadings
 from server.local import Local, Refused
 from server.migrations import upgrade
+from server.replies import Replies
 from server.rulebook import Rulebook
+from server.secrets import keep
 from server.series import OpenSeries, open_store
 
 STATUS_EVERY_S = 1.0
 KEEP_EVERY_S = 5.0
+COMMAND_S = 10
 REGISTRY_EVERY_S = 1.0
 JOURNAL_FAULT_FILL = 0.8
 _REPLIES = 100
@@ -97,6 +102,20 @@ class Core:
         self.lab = lab(settings.recordings, lambda: rulebook.file.text)
         self.local = Local(settings.socket, Answers(self).answer)
         self.rulebook = rulebook
+        self.notification: Notification | None = None
+        key = keep(folder / "notify.key").reveal().encode() if settings.notify.channels else b""
+        if settings.notify.channels:
+            self.notification = Notification(
+                database,
+                settings.notify,
+                settings.broker,
+                command=self._command,
+                named=self.named,
+                told=self._notified,
+                key=key,
+                clock=clock,
+                beat=self.beats.beat("notify", 1.0),
+            )
         self.watch = Watch(
             rulebook.rules,
             registry,
@@ -107,7 +126,19 @@ class Core:
             monotonic_s=clock.monotonic_s,
             wall_us=clock.wall_us,
             beat=self.beats.beat("watch", 1.0),
+            within=self.notification.within if self.notification else None,
         )
+        self.replies: Replies | None = None
+        if self.notification is not None and settings.notify.replies is not None:
+            self.replies = Replies(
+                settings.notify.replies,
+                database,
+                key,
+                self.notification.roster,
+                self.watch,
+                named=self.named,
+                clock=clock,
+            )
         self.gateways = Gateways(journal)
         self.intake = Intake(
             settings.broker,
@@ -120,9 +151,8 @@ class Core:
             window=settings.window,
             clock=clock,
         )
-        self._database = database
         self._heads = Heads(settings.heads)
-        self._replies: deque[tuple[str, str]] = deque(maxlen=_REPLIES)
+        self._replies: deque[tuple[str, str, str]] = deque(maxlen=_REPLIES)
         self._replied = asyncio.Event()
         self._replays: asyncio.Queue[tuple[str, str]] = asyncio.Queue(maxsize=_REPLAYS)
 
@@ -148,6 +178,8 @@ class Core:
             settings, database, registry, journal, rulebook=rulebook, clock=clock, open_series=open_series
         )
         await core.watch.start()
+        if core.notification is not None:
+            await core.notification.start()
         return core
 
     async def run(self, stop: Stop) -> None:
@@ -168,6 +200,10 @@ class Core:
                     tasks.create_task(self.lab.run(), name="core.lab"),
                     tasks.create_task(self.beats.feed_watchdog(), name="core.watchdog"),
                 ]
+                if self.notification is not None:
+                    work.append(tasks.create_task(self.notification.run(), name="core.notify"))
+                if self.replies is not None:
+                    work.append(tasks.create_task(self.replies.run(), name="core.replies"))
                 await stop.wait()
                 await self.watch.recorder.flush(_FLUSH_S)
                 await self._export_head()
@@ -229,6 +265,9 @@ class Core:
     def _tell(self, told: Told) -> None:
         self.local.tell_alarm(told.alarm.number, told.recorded, self.named(told.alarm))
 
+    def _notified(self, alarm: str) -> None:
+        self.watch.notified(alarm)
+
     def named(self, alarm: Alarm) -> Alarm:
         """The alarm as a person reads it: building and zone by their names. The record keeps the ids."""
         return msgspec.structs.replace(
@@ -266,30 +305,45 @@ class Core:
         except UNREADABLE:
             log.warning("core.reply_unreadable", gateway=gateway)
             return
-        text = str(reply.get("done") or reply.get("refused") or "")[:500]
-        self._replies.append((str(reply.get("nonce", "")), text))
+        refused = str(reply.get("refused") or "")[:500]
+        done = str(reply.get("done") or "")[:500]
+        self._replies.append((str(reply.get("nonce", "")), done, refused))
         self._replied.set()
 
     def put_in_force(self, rules: RuleSet) -> None:
         """Judge by these rules from now on; what stays the same keeps its state."""
         self.watch.adopt(rules)
 
-    async def reply_of(self, nonce: str, timeout_s: float) -> str:
-        """What a gateway answered to a command.
+    async def command(self, gateway: str, what: str, args: Mapping[str, str]) -> str:
+        """Ask a gateway to do something (wire contract, *Configuration and commands*); its answer.
 
         Raises:
-            Refused: It did not answer in time.
+            Refused: There is no broker, it did not answer in time, or it will not do it.
         """
+        now_ms, nonce = time.time_ns() // 1_000_000, secrets.token_hex(8)
+        asked = {"nonce": nonce, "issued": now_ms, "expires": now_ms + COMMAND_S * 1_000}
+        asked |= {"what": what, "args": dict(args)}
+        if not self.intake.send(gateway, "command", msgspec.json.encode(asked)):
+            raise Refused("unavailable", "the core has no connection to the broker; try again in a moment")
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(COMMAND_S):
                 while True:
-                    for known, text in self._replies:
+                    for known, done, refused in self._replies:
+                        if known == nonce and refused:
+                            raise Refused("invalid", refused)
                         if known == nonce:
-                            return text
+                            return done
                     self._replied.clear()
                     await self._replied.wait()
         except TimeoutError:
             raise Refused("unavailable", "the gateway does not answer; is it running?") from None
+
+    async def _command(self, gateway: str, what: str, args: Mapping[str, str]) -> str:
+        """As ``command``, for a channel."""
+        try:
+            return await self.command(gateway, what, args)
+        except Refused as error:
+            raise DeliveryError(f"{gateway}: {error}", retryable=True) from error
 
     # regular work
 
@@ -320,7 +374,7 @@ class Core:
 
     async def _export_head(self) -> None:
         try:
-            flaw = await asyncio.to_thread(self._heads.export, self._database, self.clock.wall_us())
+            flaw = await asyncio.to_thread(self._heads.export, self.database, self.clock.wall_us())
         except (OSError, SQLAlchemyError, HeadsDamaged) as error:
             flaw = f"its head could not be exported: {error}"
         self.faults.hold("audit", bool(flaw), f"alarm record: {flaw}", "报警记录审计异常")
@@ -465,6 +519,9 @@ class Core:
             faults.set("dead_letters", *letters)
         else:
             faults.clear("dead_letters")
+        untold = self.notification.faults() if self.notification is not None else {}
+        said = "; ".join(f"{name}: {text}" for name, text in untold.items())
+        faults.hold("notify", bool(untold), said, "通知异常")
         stale = self.beats.stale(time.monotonic())
         faults.hold("beats", bool(stale), f"not alive: {', '.join(stale)}", "内部任务停滞")
         residue = self.balances().residue

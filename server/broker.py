@@ -83,14 +83,14 @@ def rights(name: str, role: Role) -> Rights:
         case Role.CORE:
             down = [f"fs/1/+/+/{leaf}" for leaf in ("committed", "desired", "command")]
             up = [topics.UP_ALARM, topics.UP_TELEMETRY, topics.UP_STATUS, topics.UP_REPLY, topics.UP_PLAIN]
-            return Rights([*down, topics.of_plain_error("+")], up)
+            return Rights([*down, topics.of_plain_error("+"), topics.of_notice("+")], up)
         case Role.GATEWAY:
             return Rights(
                 [topics.of_gateway(name, leaf) for leaf in ("alarm", "telemetry", "status", "reply")],
                 [topics.of_gateway(name, leaf) for leaf in ("committed", "desired", "command")],
             )
         case Role.DEVICE:
-            return Rights([topics.of_plain(name)], [topics.of_plain_error(name)])
+            return Rights([topics.of_plain(name)], [topics.of_plain_error(name), topics.of_notice(name)])
         case Role.PROBE:
             return Rights([f"probe/{name}"], [f"probe/{name}"])
 

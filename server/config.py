@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from alerting.notify.config import NotifySettings
 from fengsui.database import STATE, parse_url
 from fengsui.errors import SettingsError
 from fengsui.settings import Broker, Secret, is_loopback
@@ -87,6 +88,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     """Where heads of the alarm record are appended, best on another disk; none = in ``folder``."""
     rules: Path | None = None
     """Rule file; none = the rules that Fengsui ships."""
+    notify: NotifySettings = msgspec.field(default_factory=NotifySettings)
     window: Annotated[int, Meta(ge=8, le=1_000)] = 64
     """Unconfirmed records a gateway may have in flight, per lane."""
     broker_queue: Annotated[int, Meta(ge=100)] = 100_000

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.calling import House
 from tests.databases import KINDS, Database, cluster, in_cluster, in_folder
 from tests.servers import Process
 
@@ -42,6 +43,14 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     if request.param == "sqlite":
         return in_folder(tmp_path)
     return in_cluster(request.getfixturevalue("postgresql_cluster"))
+
+
+@pytest.fixture
+def house(state: Database) -> Iterator[House]:
+    """A house without anything to tell."""
+    house = House(state.url)
+    yield house
+    house.engine.dispose()
 
 
 @pytest.hookimpl(wrapper=True)

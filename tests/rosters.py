@@ -59,6 +59,16 @@ calls:
     stages: [{who: ["rota:duty"]}, {after_s: 600, who: [wang]}]
 """
 
+AT_ANY_HOUR = (
+    TEXT.replace("hours: 08:00-20:00", "hours: 00:00-24:00")
+    .replace('    quiet: {utc_offset: "+08:00", hours: 22:00-07:00}\n', "")
+    .replace("fallback_s: 45", "fallback_s: 0.2")
+)
+"""Wang is always on duty and never sleeps: for tests that go by the real clock."""
+
+ANSWERING = AT_ANY_HOUR.replace("    name: 王芳\n", "    name: 王芳\n    answers: true\n")
+"""And she may acknowledge by link and code."""
+
 
 def roster(text: str = TEXT, calendars: dict[str, str] | None = None) -> Roster:
     """The roster of ``text``."""

@@ -25,7 +25,7 @@ from fengsui.model import AlarmClass, Point
 _SHOWN = {"degC": "°C"}
 """Units of measure that a sentence writes otherwise than the registry does."""
 
-_CLASSES = {
+CLASSES = {
     AlarmClass.FIRE: ("fire", "火警"),
     AlarmClass.PREALARM: ("pre-alarm", "预警"),
     AlarmClass.SUPERVISORY: ("supervisory", "监管"),
@@ -34,6 +34,7 @@ _CLASSES = {
     AlarmClass.TECHNICAL: ("technical", "技术报警"),
     AlarmClass.SECURITY: ("security", "安防报警"),
 }
+"""The classes in a sentence, in English and in Chinese."""
 _LEVELS = {
     Level.VERIFY: ("verify on site", "请现场核实"),
     Level.CONFIRMED: ("confirmed: go", "已确认,立即出动"),
@@ -219,7 +220,7 @@ def together(rule: Coincidence, count: int, joining: Sequence[Joining]) -> tuple
 
 def _part(key: str, one: Joining) -> Reason:
     point, own = one.point, one.reason or Reason("", None, None, None, "", "")
-    cls_en, cls_zh = _CLASSES[one.cls]
+    cls_en, cls_zh = CLASSES[one.cls]
     where = f"{point.id} ({point.place})" if point.place else point.id
     return Reason(
         key, own.value, own.limit, own.window_s,

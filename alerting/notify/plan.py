@@ -11,17 +11,17 @@ from collections.abc import Collection, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from alerting.alarms.lifecycle import LATCHING, Alarm, State
+from alerting.alarms.lifecycle import LATCHING, UNACKNOWLEDGED, Alarm, State
 from alerting.detect.verdict import Level
 from alerting.notify import duty
 from alerting.notify.roster import Call, Roster, Stage
 from fengsui.model import AlarmClass
 
-CALLING = frozenset({State.UNACKNOWLEDGED, State.RETURNED_UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED})
-"""States of an alarm for which somebody is still wanted."""
-
 VERIFIED = "verified"
-"""What a change is called with which a person says: it burns."""
+"""What a change is called with which a person says that somebody has looked; of a fire: it burns."""
+
+_ANEW = frozenset({"raised", "sounded", "resumed"})
+"""Changes after which somebody is called again, unless steps are still to be done."""
 
 
 class Why(StrEnum):
@@ -81,14 +81,14 @@ def wanted(alarm: Alarm, what: str, *, planned: bool, pending: bool, forwarded: 
     """
     confirmed = alarm.cls is AlarmClass.FIRE and (alarm.level is Level.CONFIRMED or what == VERIFIED)
     forward = confirmed and not alarm.test and not forwarded and alarm.state is not State.CLOSED
-    if alarm.state not in CALLING:
+    if alarm.state not in UNACKNOWLEDGED or alarm.inhibited is not None:
         return Wanted(forward=forward, cancel=True)
     if not alarm.active:
         never = not planned and not alarm.silent  # raised and over within one transaction: still told of
         return Wanted(plan=never, forward=forward, calm=alarm.cls not in LATCHING)
     if alarm.silent:
         return Wanted(forward=forward)
-    anew = what == "escalated" or (what in ("raised", "sounded") and not pending) or not planned
+    anew = what == "escalated" or (what in _ANEW and not pending) or not planned
     return Wanted(plan=anew, forward=forward)
 
 
@@ -112,7 +112,7 @@ def plan(
             and is cancelled when the alarm is acknowledged before. None = it is not.
         forward: Plan the calls that forward, and no other.
     """
-    steps: dict[tuple[str, str, int], Step] = {}
+    steps: dict[tuple[str, str, str, int], Step] = {}
     for call in roster.calls:
         if call.forward == forward and _fits(call, case):
             for number, stage in enumerate(call.stages):
@@ -120,7 +120,7 @@ def plan(
                     gap_us = round(roster.fallback_s * 1e6)
                     placed = _placed(step, case, inside, under_test_until_us, gap_us)
                     if placed is not None:
-                        steps.setdefault((placed.contact, placed.channel, placed.due_us), placed)
+                        steps.setdefault((placed.contact, placed.channel, placed.to, placed.due_us), placed)
     return sorted(steps.values(), key=lambda step: (step.due_us, step.stage, step.rank))
 
 

@@ -60,6 +60,8 @@ class Contact(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     absent: tuple[Absence, ...] = ()
     unit: str = ""
     """The unit whose contact it is."""
+    answers: bool = False
+    """May acknowledge by the link or the code in a message; of a unit's contact, alarms of that unit."""
 
 
 class Shift(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

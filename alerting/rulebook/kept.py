@@ -59,7 +59,7 @@ def keep(database: Engine, file: RuleFile, *, now_us: int) -> None:
         RulesRefused: A rule ran here before in the same version with another content; nothing was kept.
         RecordUnavailable: The state database does not answer.
     """
-    with _answering(), writing(database) as connection:
+    with answering(), writing(database) as connection:
         problems = []
         for (name, version), rules in _by_version(file.rules).items():
             known = _find(connection, name, version)
@@ -87,7 +87,7 @@ def find(database: Engine, name: str, version: int) -> KeptRule | None:
     Raises:
         RecordUnavailable: The state database does not answer.
     """
-    with _answering(), database.connect() as connection:
+    with answering(), database.connect() as connection:
         return _find(connection, name, version)
 
 
@@ -98,7 +98,7 @@ def versions(database: Engine) -> list[tuple[str, int]]:
         RecordUnavailable: The state database does not answer.
     """
     columns = version_table.c
-    with _answering(), database.connect() as connection:
+    with answering(), database.connect() as connection:
         rows = connection.execute(
             select(columns.name, columns.version).order_by(columns.name, columns.version)
         )
@@ -106,7 +106,8 @@ def versions(database: Engine) -> list[tuple[str, int]]:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def answering() -> Iterator[None]:
+    """Say of an error of the database that it is the state database's."""
     try:
         yield
     except DatabaseError as error:

@@ -242,4 +242,15 @@ def known_profile(profile: str | Profile) -> Profile:
     return PROFILES[profile]
 
 
-DriverConfig = Simulated | Replay | Modbus | Gbt26875
+class Siren(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="siren"
+):
+    """A siren that a command of this machine lets sound."""
+
+    name: Name
+    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    at_most_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 120.0
+    """A command that has not ended by then is killed, and is a fault."""
+
+
+DriverConfig = Simulated | Replay | Modbus | Gbt26875 | Siren

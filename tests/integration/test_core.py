@@ -9,9 +9,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 
+from alerting.notify import kept
+from alerting.notify.channels.http import HttpSettings
+from alerting.notify.channels.siren import SirenSettings
+from alerting.notify.config import NotifySettings, RepliesSettings
+from alerting.notify.steps import log_of
 from fengsui.database import connect
 from fengsui.model import Description, Event, Lane, Reading, What
 from fengsui.runtime import wall_us
@@ -21,6 +27,8 @@ from gateway.app import Gateway
 from gateway.config import Settings as GatewaySettings
 from gateway.config import SpoolSettings
 from gateway.drivers.base import Driver, Sink
+from gateway.drivers.config import Siren
+from gateway.drivers.siren import SirenDriver
 from ingest.inventory import Row, Sort
 from ingest.registry import Registry
 from server.answers import Answers
@@ -28,7 +36,9 @@ from server.app import Core
 from server.config import Embedded, JournalSettings, Settings
 from server.local import Question, Refused
 from server.rulebook import Rulebook
-from tests.servers import mosquitto
+from tests.rawhttp import Request, raw_server, reply
+from tests.rosters import ANSWERING, AT_ANY_HOUR, roster
+from tests.servers import HOST, free_port, mosquitto
 from tests.waiting import until
 
 OFFICER = Viewer("0417", frozenset({Role.OFFICER}), None)
@@ -62,9 +72,10 @@ class Hand:
         await accepted.wait()
 
 
-def settings(folder: Path, broker: Broker) -> Settings:
+def settings(folder: Path, broker: Broker, notify: NotifySettings | None = None) -> Settings:
     """A core that keeps everything in ``folder``."""
     return Settings(
+        notify=notify or NotifySettings(),
         process="core",
         folder=folder / "core",
         socket=folder / "core" / "core.sock",
@@ -75,11 +86,13 @@ def settings(folder: Path, broker: Broker) -> Settings:
 
 
 @asynccontextmanager
-async def chain(folder: Path, *more: Driver) -> AsyncIterator[tuple[Core, Hand]]:
+async def chain(
+    folder: Path, *more: Driver, notify: NotifySettings | None = None
+) -> AsyncIterator[tuple[Core, Hand]]:
     """Broker, core and gateway (with ``more`` drivers), one registered point ``p1`` of unit ``school``."""
     async with mosquitto(folder / "broker") as process:
         broker = Broker(port=process.port)
-        core = await Core.open(settings(folder, broker))
+        core = await Core.open(settings(folder, broker, notify))
         await core.registry.add(
             [
                 Row(0, Sort.UNIT, {"id": "school", "name": "Qinghai Road School"}),
@@ -144,6 +157,71 @@ async def test_a_hot_reading_becomes_a_recorded_alarm_that_an_officer_acknowledg
         history = await ask(core, OFFICER, "history", point="p1", from_us=0, to_us=now_us + 1, max_points=10)
         assert history["value"] == [24.0, 61.25]
         await until(lambda: core.balances().residue == 0, 10, "everything is accounted for")
+
+
+async def test_a_hot_reading_is_told_to_people_until_one_acknowledges(tmp_path: Path) -> None:
+    """A provider has the fire with the names of places; the acknowledgement cancels what was to follow."""
+    taken = reply(200, b"taken")
+
+    async def receive(_request: Request) -> bytes:
+        return taken
+
+    async with raw_server(receive) as provider:
+        http = HttpSettings(url=provider.url)
+        door = free_port()
+        replies = RepliesSettings(port=door, public_url=f"http://{HOST}:{door}")
+        notify = NotifySettings(
+            replies=replies, channels=dict.fromkeys(("sms", "mail", "desk", "centre"), http)
+        )
+        async with chain(tmp_path, notify=notify) as (core, hand):
+            told = core.notification
+            assert told is not None
+            assert "notify import" in told.faults()["roster"]
+            await asyncio.to_thread(kept.put_in_force, core.database, roster(ANSWERING), "e1", wall_us())
+            await until(lambda: not told.faults(), 10, "roster taken over")
+            await hand.offer(Reading("t1", wall_us() - 1_000_000, 24.0), Reading("t1", wall_us(), 61.25))
+            await until(lambda: len(provider.requests) == 3, 10, "sounder and officer told")
+            facts = json.loads(provider.requests[0].body)
+            assert (facts["alarms"][0]["building"], facts["urgent"]) == ("Block 1", True)
+
+            async def fire() -> Any:
+                return next(a for a in (await ask(core, OFFICER, "alarms"))["alarms"] if a["cls"] == "fire")
+
+            async def is_stamped() -> bool:
+                return (await fire())["notified_at_us"] is not None
+
+            await until(is_stamped, 10, "stamped as notified")
+            await until(lambda: len(log_of(core.database)) == 3, 10, "receipts recorded")
+            alarm = await fire()
+            links = [json.loads(request.body)["link"] for request in provider.requests]
+            async with httpx2.AsyncClient() as client:
+                assert (await client.post(next(filter(None, links)))).status_code == 200
+            assert (await fire())["acknowledged_by"] == "contact:wang"
+            steps = await asyncio.to_thread(log_of, core.database, alarm=alarm["id"])
+    assert sorted(step["state"] for step in steps) == ["cancelled", "cancelled", "sent", "sent", "sent"]
+
+
+async def test_a_fire_sounds_the_siren_of_a_gateway(tmp_path: Path) -> None:
+    """Through the broker to the gateway's driver and back: its answer is the receipt in the call log."""
+    siren = SirenDriver(Siren(name="hall", command=("touch", f"{tmp_path}/sounded")))
+    names = ("sms", "mail", "desk", "centre")
+    settings = NotifySettings(channels={name: SirenSettings() for name in names})
+    text = AT_ANY_HOUR.replace("reach: [{channel: desk}]", "reach: [{channel: desk, to: gw-1/hall}]")
+    async with chain(tmp_path, siren, notify=settings) as (core, hand):
+        await asyncio.to_thread(kept.put_in_force, core.database, roster(text), "e1", wall_us())
+        told = core.notification
+        assert told is not None
+        await until(lambda: told.roster() is not None, 10, "roster taken over")
+        await hand.offer(Reading("t1", wall_us() - 1_000_000, 24.0), Reading("t1", wall_us(), 61.25))
+        await until((tmp_path / "sounded").exists, 10, "siren")
+
+        async def receipt() -> bool:
+            log = await asyncio.to_thread(log_of, core.database)
+            return [step["outcome"] for step in log if step["contact"] == "sounder"] == ["hall sounds"]
+
+        await until(receipt, 10, "receipt")
+        with pytest.raises(Refused, match="hall: is not 'roof'"):
+            await core.command("gw-1", "siren", {"driver": "roof"})
 
 
 RULES = """\

@@ -17,7 +17,13 @@ from server.migrations import upgrade
 from tests.databases import Database
 from tests.servers import HOST, free_port
 
-OWNERS = ("alerting.alarms.record", "alerting.rulebook.kept", "console.auth", "ingest.registry")
+OWNERS = (
+    "alerting.alarms.record",
+    "alerting.notify.tables",
+    "alerting.rulebook.kept",
+    "console.auth",
+    "ingest.registry",
+)
 """Modules that define tables."""
 
 

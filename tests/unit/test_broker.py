@@ -22,6 +22,7 @@ def test_the_core_speaks_down_and_hears_up() -> None:
     publish, subscribe = broker.rights("core", Role.CORE)
     assert publish == [
         "fs/1/+/+/committed", "fs/1/+/+/desired", "fs/1/+/+/command", "fs/1/plain/+/error",
+        "fs/1/notice/+",
     ]  # fmt: skip
     assert subscribe == [
         topics.UP_ALARM, topics.UP_TELEMETRY, topics.UP_STATUS, topics.UP_REPLY, topics.UP_PLAIN,

@@ -10,7 +10,7 @@ import pytest
 from fengsui.errors import SettingsError
 from fengsui.settings import fit, load, sample
 from gateway.config import Settings
-from gateway.drivers.config import DriverConfig, Gbt26875, Modbus, ModbusPoint, Replay, Simulated
+from gateway.drivers.config import DriverConfig, Gbt26875, Modbus, ModbusPoint, Replay, Simulated, Siren
 
 FILE = Path("/etc/fengsui/gateway.toml")
 CENTRE = 'kind = "gbt26875"\nname = "a"\nport = 5200\n'
@@ -32,7 +32,7 @@ def test_every_block_of_the_sample_is_a_driver() -> None:
     """With the comment marks of the optional blocks taken off, the sample gives one driver of each kind."""
     _, _, blocks = sample("gateway").partition("# --- drivers")
     keys = re.sub(r"^# (?=[a-z_]+ = |\[)", "", blocks, flags=re.MULTILINE)
-    simulated, replay, modbus, centre = read(keys.partition("\n")[2])
+    simulated, replay, modbus, centre, siren = read(keys.partition("\n")[2])
     assert simulated == Simulated(name="district")
     assert isinstance(replay, Replay)
     assert replay.file == FILE.parent / "recordings/fire/test_1.csv.gz"
@@ -42,6 +42,8 @@ def test_every_block_of_the_sample_is_a_driver() -> None:
     (tower,) = centre.devices
     assert (tower.number, sorted(tower.parts)) == (889, ["1.1:10-2", "1.1:10-9:200", "11.1:1-1:5"])
     assert centre.forward is not None
+    assert isinstance(siren, Siren)
+    assert siren.command[0] == "gpioset"
 
 
 @pytest.mark.parametrize(

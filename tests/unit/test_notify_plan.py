@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.alarms.lifecycle import State
+from alerting.alarms.lifecycle import UNACKNOWLEDGED, Inhibition, State
 from alerting.detect.verdict import Level
-from alerting.notify.plan import CALLING, Case, Step, Wanted, Why, plan, wanted
+from alerting.notify.plan import Case, Step, Wanted, Why, plan, wanted
 from fengsui.model import AlarmClass
 from tests.alarms import alarm
 from tests.rosters import INSIDE, MONDAY_NIGHT_US, MONDAY_NOON_US, TEXT, S, roster
@@ -114,7 +114,7 @@ def test_a_real_fire_always_reaches_somebody_at_once(at_s: int, unit: str) -> No
 def test_a_person_who_has_seen_it_ends_the_calling(state: State) -> None:
     """Steps are cancelled exactly in the states in which nobody is wanted any more."""
     asked = wanted(alarm(state=state), "returned", planned=True, pending=True, forwarded=False)
-    assert asked.cancel == (state not in CALLING)
+    assert asked.cancel == (state not in UNACKNOWLEDGED)
     assert not asked.plan
 
 
@@ -128,12 +128,20 @@ def test_a_person_who_has_seen_it_ends_the_calling(state: State) -> None:
         ("repeated", False, False, True),
         ("escalated", True, True, True),
         ("sounded", False, False, True),
+        ("resumed", True, False, True),
         ("stale", True, False, False),
     ],
 )
 def test_when_an_alarm_is_planned_anew(what: str, planned: bool, pending: bool, anew: bool) -> None:
     """A new alarm and one that got worse are; one that repeats itself is not."""
     assert wanted(alarm(), what, planned=planned, pending=pending, forwarded=False).plan is anew
+
+
+def test_an_inhibited_alarm_calls_nobody() -> None:
+    """What is shelved or out of service is not told of, and what was to be told is cancelled."""
+    fault = alarm(cls=AlarmClass.FAULT, inhibited=Inhibition.SHELVED)
+    asked = wanted(fault, "shelved", planned=True, pending=True, forwarded=False)
+    assert asked == Wanted(cancel=True)
 
 
 def test_a_silent_alarm_waits_until_it_sounds() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.throttle import Throttle
+from fengsui.throttle import Throttle
 
 
 def test_sixth_try_in_a_minute_is_refused_and_the_next_minute_is_free() -> None:
