@@ -466,6 +466,7 @@ async def test_two_devices_of_a_zone_reach_the_officers_list_as_one_confirmed_al
 async def test_a_full_journal_gives_up_history_but_never_an_alarm(tmp_path: Path) -> None:
     """With a store that takes nothing, its oldest telemetry is shed, counted, and detection goes on."""
     async with chain(tmp_path) as (core, hand):
+        core.journal.limit(5 << 20)
 
         async def refuse(_rows: Any) -> Any:
             await asyncio.Event().wait()

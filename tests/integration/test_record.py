@@ -136,6 +136,7 @@ async def running(recorder: Recorder) -> AsyncIterator[None]:
 
 async def test_record_then_publish(scene: Scene) -> None:
     """With a healthy database an alarm is told once, with its number."""
+    await scene.recorder.load()  # as a core does: it is connected
     since_s = scene.fires()
     await scene.all_shown(since_s)
     await scene.all_recorded()
