@@ -154,7 +154,7 @@ class Connection:
             Disconnected: The connection is gone before.
         """
         self.flush()
-        while self._unread:
+        while self._unread > 0:  # a broker may acknowledge twice what it got twice
             self._check_alive()
             self._arrived.clear()
             await self._arrived.wait()
@@ -273,7 +273,7 @@ class Connection:
                     break  # paho has ended the connection over an earlier one
         if acks:
             self._write(encode_pubacks(acks))
-        if self._inbox or not self._unread:
+        if self._inbox or self._unread <= 0:
             self._arrived.set()
             if len(self._inbox) >= _INBOX:
                 self._pause()

@@ -1,4 +1,4 @@
-"""A drill: a scenario live through a house of its own, whose machines really fail, and the oracle's verdict.
+"""A drill: a scenario live through a house of its own, where machines and link really fail, and a verdict.
 
 Core and gateway are on a clock that runs ``speed`` times as fast as real time, so the oracle's seconds are
 the scenario's, as in virtual time. What the network and the machines take stays real: at speed 60 a broker
@@ -28,15 +28,28 @@ from ingest.inventory import Row, Sort
 from server.app import Core
 from server.supervisor import Supervisor
 from simulators import faults, house
+from simulators.faultproxy import FaultProxy, MqttFaults
 from simulators.house import HouseError, Tell, held_readings
 from simulators.player import PlayClock
 from simulators.scenario import GATEWAY, Script
 from simulators.stage import ScenarioDriver, registered
-from simulators.timeline import BrokerKill, DiskFull, MachineFault, SlowDatabase
+from simulators.timeline import (
+    BrokerKill,
+    DiskFull,
+    Duplicate,
+    LinkCut,
+    LinkFault,
+    MachineFault,
+    Reorder,
+    Skew,
+    SlowDatabase,
+)
 from simulators.watchroom import Told
 
 DRAIN_S = 60.0
 """Real seconds after the scenario in which everything must be committed, stored, judged and recorded."""
+SHUFFLED = 4
+"""So many messages of a gateway are held back, at most as long as *reorder* says, and sent in disorder."""
 _LOOK_EVERY_S = 0.05
 _PROGRESS_EVERY_S = 0.5
 
@@ -75,6 +88,7 @@ class _Drill:
         driver: ScenarioDriver,
         supervisor: Supervisor,
         disk: faults.SmallDisk,
+        link: FaultProxy,
         clock: PlayClock,
     ) -> None:
         self.core = core
@@ -82,6 +96,9 @@ class _Drill:
         self.driver = driver
         self.supervisor = supervisor
         self.disk = disk
+        self.link = link
+        self.shape = MqttFaults()
+        link.up.mqtt = self.shape  # from the beginning, so that it is cut into packets from the first byte on
         self.clock = clock
         self.suffered: list[Suffered] = []
 
@@ -89,7 +106,7 @@ class _Drill:
         """Scenario seconds; below 0 before its beginning."""
         return (self.clock.now_us() - self.driver.begin_us) / 1e6 if self.driver.begin_us else -1.0
 
-    async def suffer(self, fault: MachineFault) -> None:
+    async def suffer(self, fault: MachineFault | LinkFault) -> None:
         """Wait until it is due, inject it, and heal it when it is over."""
         await self._wait(fault.at)
         begun_s = self.now_s()
@@ -100,6 +117,12 @@ class _Drill:
                 effect = await self._slow_down(fault)
             case DiskFull():
                 effect = await self._fill(fault)
+            case LinkCut():
+                effect = await self._cut(fault)
+            case Duplicate():
+                effect = await self._duplicate(fault)
+            case Reorder():
+                effect = await self._reorder(fault)
             case _:
                 raise AssertionError(f"no way to inject {fault.word}")
         self.suffered.append(Suffered(fault.word, begun_s, self.now_s(), effect))
@@ -129,6 +152,29 @@ class _Drill:
             self.disk.free(self.core.journal)
         return f"{self.disk.how} was full, the core noticed at {refused_s:.1f} s" if refused_s else ""
 
+    async def _cut(self, fault: LinkCut) -> str:
+        before, connections = self.link.counts["refused"], self.link.connections
+        self.link.cut()
+        await self._wait(fault.until)
+        self.link.heal()
+        refused = self.link.counts["refused"] - before
+        return f"{connections} connections were reset, {refused} refused" if connections + refused else ""
+
+    async def _duplicate(self, fault: Duplicate) -> str:
+        before, self.shape.copies = self.link.counts["publish_copied"], 2
+        await self._wait(fault.until)
+        self.shape.copies = 1
+        count = self.link.counts["publish_copied"] - before
+        return f"{count} messages came twice" if count else ""
+
+    async def _reorder(self, fault: Reorder) -> str:
+        before, self.shape.reorder = self.link.counts["publish_reordered"], SHUFFLED
+        self.shape.hold_s = fault.within / self.clock.rate
+        await self._wait(fault.until)
+        self.shape.reorder = 0
+        count = self.link.counts["publish_reordered"] - before
+        return f"{count} messages came in another order" if count else ""
+
     async def _wait(self, at_s: float) -> None:
         while True:  # the beginning is not known yet at first
             missing_s = at_s - self.now_s()
@@ -143,7 +189,7 @@ async def drill(
     """Play a scenario.
 
     Args:
-        script: What happens, faults of the machines included; faults of the link are left out.
+        script: What happens, faults of machines and of the link included; *skew* is left out.
         seed: Chance of the scenario.
         speed: Times as fast as it happens.
         stop: Ends it early, without a verdict.
@@ -167,6 +213,8 @@ async def drill(
                 clock=Timepiece(clock.now_us, clock.now_s),
                 open_series=faults.SlowStore.opened,
             )
+            link = await services.enter_async_context(FaultProxy(field_login.port, seed=seed))
+            field_login = msgspec.structs.replace(field_login, port=link.port)
             await core.registry.add(_rows(script))
             await serve("drill.core", core.run)
             await house.wait_ready("core", core.intake.is_listening.is_set)
@@ -174,12 +222,12 @@ async def drill(
             pace = Pace(clock.now_us, lambda seconds: asyncio.sleep(seconds / speed))
             driver = ScenarioDriver(script, seed, 1.0, pace)
             gateway = Gateway(house.gateway_settings(folder, GATEWAY, field_login, speed), drivers=[driver])
-            running = _Drill(core, gateway, driver, supervisor, disk, clock)
+            running = _Drill(core, gateway, driver, supervisor, disk, link, clock)
             await serve("drill.gateway", gateway.run)
             suffering = [
                 tasks.create_task(running.suffer(each), name=f"drill.{each.word}")
                 for each in script.scenario.timeline
-                if isinstance(each, MachineFault)
+                if isinstance(each, MachineFault | LinkFault) and not isinstance(each, Skew)
             ]
             try:
                 await _until_over(running, float(script.scenario.length), suffering, stop, progress)

@@ -69,8 +69,7 @@ async def start_broker(
         User(name, role, secrets.keep(folder / "secrets" / name))
         for name, role in (("core", Role.CORE), (gateway, Role.GATEWAY))
     ]
-    with socket.create_server((HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = free_port()
     (folder / "broker").mkdir()
     config = write_nats(folder / "broker", users, host=HOST, port=port)
 
@@ -90,6 +89,13 @@ async def start_broker(
     await wait_ready("broker", ready.is_set)
     core, field = (Broker(port=port, username=user.name, password=user.password) for user in users)
     return supervisor, core, field
+
+
+def free_port() -> int:
+    """A port of this machine that nobody has right now."""
+    with socket.create_server((HOST, 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def core_settings(folder: Path, login: Broker, speed: float) -> CoreSettings:
@@ -175,11 +181,11 @@ async def wait_ready(what: str, condition: Callable[[], bool]) -> None:
         raise HouseError(f"the {what} was not ready within {READY_S:g} s; is this machine very busy?")
 
 
-async def until(condition: Callable[[], bool], timeout_s: float) -> bool:
+async def until(condition: Callable[[], bool], timeout_s: float, *, every_s: float = _ASK_EVERY_S) -> bool:
     """Wait until it is so; False if that takes too long."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline_s:
             return False
-        await asyncio.sleep(_ASK_EVERY_S)
+        await asyncio.sleep(every_s)
     return True

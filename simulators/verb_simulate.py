@@ -33,7 +33,7 @@ from simulators.positive import positive
 from simulators.rehearsal import rehearse
 from simulators.scenario import Script, library, load
 from simulators.screen import Screen
-from simulators.timeline import Happening, LinkFault, MachineFault
+from simulators.timeline import Happening, LinkFault, MachineFault, Skew
 
 SUMMARY = "play scenarios with an oracle, run a simulated device, or write what a simulation needs"
 
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     live.add_argument(
         "--drill",
         action="store_true",
-        help="play it through a broker, a core and a gateway made for this run, whose machines fail as the "
+        help="play it through a broker, a core and a gateway made for this run, which fail as the "
         "timeline says; exit 0 only if all that is expected holds and every reading is accounted for",
     )
     live.add_argument("--config", type=Path, metavar="FILE", help="settings of the gateway to play through")
@@ -157,6 +157,8 @@ def run(args: argparse.Namespace) -> int:
         return _print(registry_file(stage.registered(script, args.gateway)))
     if args.drill:
         return _drill(script, args)
+    if args.config is None and args.plain:
+        raise UsageError("--plain needs --config with the device's settings, such as var/device/device.toml")
     if args.config is None:
         raise UsageError(
             "give --check (virtual time), or --config with the settings of a gateway to play it live, or "
@@ -263,7 +265,7 @@ def _drill(script: Script, args: argparse.Namespace) -> int:
             raise UsageError(f"--{name} does not go with --drill, which makes a house of its own")
     check_rules(script, default_rules())
     screen, seed = Screen(), _seed(args, script)
-    _leave_out(script, screen, LinkFault)
+    _leave_out(script, screen, Skew)
     reports: list[Report] = []
 
     async def play(stop: Stop) -> None:

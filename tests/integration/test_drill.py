@@ -34,6 +34,9 @@ buildings:
 timeline:
   - {{what: disk_full, at: 5, for: 15}}
   - {{what: slow_database, at: 25, for: 20}}
+  - {{what: duplicate, at: 10, for: 30}}
+  - {{what: reorder, at: 10, for: 30}}
+  - {{what: link_cut, at: 40, for: 3}}
   - {{what: broker_kill, at: 48}}
   - {{what: skew, at: 1}}
 never:
@@ -62,11 +65,14 @@ def test_every_reading_is_accounted_for_through_all_faults(
     code = drill(SCENARIO)
     printed, told = capsys.readouterr()
     assert code == 0, told
-    assert "ok    drill.yaml:19: never fire" in printed
+    assert "ok    drill.yaml:22: never fire" in printed
     assert "left out, not possible in this way of playing: skew" in told
     assert "broker_kill from 48." in told
     assert "killed once" in told
     assert "writes took 5 s longer" in told
+    assert "messages came twice" in told
+    assert "messages came in another order" in told
+    assert "connections were reset" in told
     assert "was full, the core noticed at" in told
     assert ("the journal's quota was full" in told) == (way == "without mounts" or os.geteuid() != 0)
     assert f"produced {120 * POINTS:,}, stored {120 * POINTS:,}, 0 waiting, 0 dead, 0 shed: residue 0" in told

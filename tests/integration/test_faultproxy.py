@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import aiomqtt
 import pytest
 
-from tests.faultproxy import FaultProxy, MqttFaults
+from simulators.faultproxy import FaultProxy, MqttFaults
 from tests.servers import HOST, free_port, http, mosquitto
 from tests.waiting import until
 

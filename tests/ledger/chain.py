@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from tests.faultproxy import MqttFaults
+from simulators.faultproxy import MqttFaults
 from tests.ledger import evidence
 from tests.ledger.core import Core
 from tests.ledger.identity import SHIFT

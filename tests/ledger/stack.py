@@ -16,8 +16,8 @@ from ingest.registry import Registry
 from ingest.sheet import Format
 from server import broker, secrets
 from server.migrations import upgrade
+from simulators.faultproxy import FaultProxy
 from tests.databases import Database, Kind, in_cluster, in_folder, own_cluster
-from tests.faultproxy import FaultProxy
 from tests.ledger import evidence
 from tests.ledger.core import Core
 from tests.ledger.driver import fire_point

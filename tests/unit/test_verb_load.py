@@ -13,14 +13,16 @@ from fengsui.wire import HEADER, Readings, decode_body, decode_header
 from ingest.inventory import Inventory, merge
 from ingest.sheet import Format, read
 from server.verb_run import Ports, write_settings
+from simulators import verb_load
 from simulators.fleet import Template, registered
+from tests.servers import free_port
 
 BEGIN_US = 1_700_000_000_000_000
 
 
-def fleet(folder: Path, size: int) -> list[str]:
+def fleet(folder: Path, size: int, *, mqtt: int = 1884) -> list[str]:
     """Settings files of a fleet, as ``fengsui run`` makes them."""
-    write_settings(folder, Ports(1884, 8081), fleet=size)
+    write_settings(folder, Ports(mqtt, 8081), fleet=size)
     return sorted(map(str, (folder / "fleet").glob("*.toml")))
 
 
@@ -52,6 +54,16 @@ def test_a_mistake_is_told(
     """Nothing is sent, and the message names what is wrong."""
     assert main(["load", *fleet(tmp_path, 2), *arguments]) == code
     assert text in capsys.readouterr().err
+
+
+def test_a_broker_that_lets_nobody_in_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After some seconds without any connection the reason is told instead of waiting for ever."""
+    monkeypatch.setattr(verb_load, "_CONNECT_S", 0.0)
+    files = fleet(tmp_path, 2, mqtt=free_port())
+    assert main(["load", *files]) == WRONG_USAGE
+    assert "no gateway is let in: [Errno 111] Connection refused" in capsys.readouterr().err
 
 
 def test_a_gateway_given_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

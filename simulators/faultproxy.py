@@ -23,8 +23,7 @@ from dataclasses import dataclass, field
 from math import inf
 from types import TracebackType
 
-from tests.servers import HOST, free_port
-from tests.waiting import until
+from simulators.house import HOST, free_port, until
 
 _PUBLISH, _PUBACK = 3, 4
 _QUEUE = 256
@@ -211,7 +210,7 @@ class FaultProxy:
                         link, link.mqtt, packets.feed(data or b""), held, queue, data is None
                     )
                 for piece in filter(None, pieces):
-                    await until(lambda: queue.qsize() <= _QUEUE, inf, "room", every_s=0.001)
+                    await until(lambda: queue.qsize() <= _QUEUE, inf, every_s=0.001)
                     delay = link.latency_s + self.random.uniform(0, link.jitter_s)
                     self.counts["delayed"] += delay > 0
                     queue.put_nowait((loop.time() + delay, piece))
@@ -271,7 +270,7 @@ class FaultProxy:
                 await asyncio.sleep(wait_s)
             if link.stalled:
                 self.counts["stalled"] += 1
-                await until(lambda: not link.stalled, inf, "the end of the stall", every_s=0.005)
+                await until(lambda: not link.stalled, inf, every_s=0.005)
             for piece in _slices(data, link.slice_bytes):
                 self.counts["sliced"] += len(piece) < len(data)
                 writer.write(piece)
