@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
 from pathlib import Path
 
 from fengsui.model import Lane
@@ -10,6 +12,7 @@ from fengsui.runtime import Stop, wall_us
 from fengsui.settings import Broker
 from simulators.fleet import Member, Tally, Template, load, registered
 from tests import coring
+from tests.ledger.station import REPOSITORY, python
 from tests.servers import mosquitto
 
 GATEWAYS = ["load-000", "load-001", "load-002"]
@@ -45,6 +48,37 @@ async def test_a_load_as_fast_as_it_can_ends_with_a_balance_without_residue(tmp_
     assert sum(s.stored for s in balances.store) == tally.readings
     assert tally.readings == sum(template.readings(member.tally.committed) for member in members)
     assert alarms == []
+
+
+async def test_the_command_prints_the_balance_that_the_server_has(tmp_path: Path) -> None:
+    """At a rate, the exit code is 0, the last line adds up, and the server counts the same records."""
+    async with mosquitto(tmp_path / "broker") as process, asyncio.timeout(60):
+        files = [settings_of(tmp_path, name, process.port) for name in GATEWAYS]
+        broker = Broker(port=process.port)
+        async with coring.core(tmp_path, broker, registered(GATEWAYS, POINTS)) as core:
+            command = python("fengsui", "load", *files, "--points", "750", "--rate", "7500", "--for", "3")
+            done = await asyncio.to_thread(
+                subprocess.run, command, cwd=REPOSITORY, capture_output=True, text=True, timeout=50
+            )
+            balances = core.balances()
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"records: (\d+) made.* = (\d+) committed \+ 0 waiting; ([\d,]+) readings", done.stderr)
+    assert found is not None, done.stderr
+    made, committed, readings = (int(text.replace(",", "")) for text in found.groups())
+    assert made == committed == sum(w.next - 1 for w in balances.wire if w.lane is Lane.TELEMETRY)
+    assert readings == sum(balance.journalled for balance in balances.store)
+    assert 30 <= made <= 3 * 2 * 32
+    assert balances.residue == 0
+
+
+def settings_of(folder: Path, name: str, port: int) -> str:
+    """A gateway's settings file for a broker that lets everybody in."""
+    file = folder / f"{name}.toml"
+    file.write_text(
+        f'process = "gateway"\nname = "{name}"\nsocket = "gateway.sock"\n'
+        f'[broker]\nport = {port}\n[spool]\nfolder = "spool"\n'
+    )
+    return str(file)
 
 
 async def test_a_load_without_a_server_is_left_waiting(tmp_path: Path) -> None:

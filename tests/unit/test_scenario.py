@@ -350,6 +350,9 @@ def test_a_fault_can_be_added_to_a_run(tmp_path: Path, capsys: pytest.CaptureFix
         (["district"], "district needs --gateway NAME"),
         (["pump-room"], "pump-room needs --gateway NAME or --driver HOST:PORT"),
         (["modbus"], "modbus needs --port"),
+        (["fire-fast", "--plain"], "--plain needs --config"),
+        (["fire-fast", "--drill", "--check"], "--drill does not go with --check"),
+        (["fire-fast", "--drill", "--rules", "x.yaml"], "--rules goes with --check only"),
         (["modbus", "fire-fast"], "give it alone"),
     ],
 )
