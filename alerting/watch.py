@@ -220,13 +220,14 @@ class Watch:
         """
         return await self.recorder.record(self.desk.act(viewer, order, now_us=self._wall_us()))
 
-    def seen(self, viewer: Viewer, alarms: Iterable[str]) -> None:
-        """A client reports that alarms are on an officer's screen.
+    async def seen(self, viewer: Viewer, alarms: Iterable[str]) -> None:
+        """A client reports that alarms are on an officer's screen; returns like ``act``.
 
         Raises:
             NotAllowed: The screen is no officer's.
         """
-        self.recorder.submit(self.desk.seen(viewer, alarms, now_us=self._wall_us()), None)
+        if changes := self.desk.seen(viewer, alarms, now_us=self._wall_us()):
+            await self.recorder.record(changes)
 
     def find(self, alarm: str) -> Alarm | None:
         """An open alarm, or one of the newest closed ones."""

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from alerting.alarms.book import UNMOVED, Change
 from alerting.alarms.desk import DEEDS, OUT_OF_SERVICE_AT_MOST_S, SHELVED_AT_MOST_S
-from alerting.alarms.lifecycle import TABLE, UNACKNOWLEDGED, Alarm, Inhibition, State, Step
+from alerting.alarms.lifecycle import NEVER_INHIBITED, TABLE, UNACKNOWLEDGED, Alarm, Inhibition, State, Step
+from alerting.detect.verdict import VerdictKind
 from alerting.errors import Impossible, NotAllowed, StaleAlarm, UnknownAlarm
 from alerting.finding import Finding
 from fengsui.model import AlarmClass, What
@@ -416,7 +417,7 @@ class Interleaved(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.scene = Scene()
-        self.looks: dict[str, dict[AlarmClass, Alarm]] = {"0001": {}, "0002": {}, "0300": {}}
+        self.looks: dict[str, dict[str, Alarm]] = {"0001": {}, "0002": {}, "0300": {}}
         self.people = {"0001": EVERYBODY, "0002": CHIEF, "0300": ENGINEER}
         self.read = 0
 
@@ -428,10 +429,9 @@ class Interleaved(RuleBasedStateMachine):
         return self.scene.now_us
 
     @rule(cls=classes, kind=st.sampled_from([RAISE, CLEAR]), severity=st.integers(2, 4))
-    def judge(self, cls: AlarmClass, kind: object, severity: int) -> None:
+    def judge(self, cls: AlarmClass, kind: VerdictKind, severity: int) -> None:
         """A rule raises or lets go."""
-        assert kind in (RAISE, CLEAR)
-        self.scene.says(verdict(kind, cls=cls, rule=f"r-{cls}", severity=severity, at_us=self._at()))  # type: ignore[arg-type]
+        self.scene.says(verdict(kind, cls=cls, rule=f"r-{cls}", severity=severity, at_us=self._at()))
 
     @rule(
         what=st.sampled_from([
@@ -453,40 +453,59 @@ class Interleaved(RuleBasedStateMachine):
         """Time passes."""
         self.scene.passes(seconds)
 
+    @precondition(lambda self: self.scene.open)
     @rule(person=persons)
     def look(self, person: str) -> None:
-        """A person looks at the list."""
-        self.looks[person] = {alarm.cls: alarm for alarm in self.scene.open}
-        self.scene._note(self.scene.hands.seen(self.people[person], [], now_us=self.scene.now_us))
+        """A person looks at the list; what they see there now is what they may act on much later."""
+        self.looks[person] = {alarm.id: alarm for alarm in self.scene.open}
 
-    @precondition(lambda self: any(self.looks.values()))
-    @rule(person=persons, cls=classes, step=st.sampled_from(sorted(DEEDS)))
-    def order(self, person: str, cls: AlarmClass, step: Step) -> None:
-        """A person acts on an alarm as they saw it: done exactly when nothing has moved since."""
-        looked_at = self.looks[person].get(cls)
-        if looked_at is None:
-            return
+    @precondition(lambda self: self.scene.changes)
+    @rule(person=persons, pick=st.integers(0, 9), step=st.sampled_from(list(DEEDS)), fresh=st.booleans())
+    def order(self, person: str, pick: int, step: Step, fresh: bool) -> None:
+        """A person acts on what is, or on what they saw: done exactly when nothing has moved since."""
+        known = [*self.scene.open, *self.scene.book.closed(EVERYBODY, 3)]
+        now = known[pick % len(known)]
+        looked_at = now if fresh else self.looks[person].get(now.id, now)
         self._at()
-        before = self.scene.book.find(looked_at.id)
-        assert before is not None
-        assert before.moved is not None
-        missed = before.moved.version > looked_at.version
+        assert now.moved is not None
+        missed = now.moved.version > looked_at.version
         try:
             self.scene.orders(step, looked_at, viewer=self.people[person], **WORDS)
         except NotAllowed:
             assert not self.people[person].may(DEEDS[step].action)
         except Impossible:
-            assert cls is AlarmClass.FIRE
             assert step is Step.SHELVE
+            assert now.cls in NEVER_INHIBITED
         except StaleAlarm:
-            assert self.scene.book.find(before.id) == before
+            assert self.scene.book.find(now.id) == now
             beside = step in (
                 Step.CLOSE, Step.REOPEN, Step.SHELVE, Step.UNSHELVE, Step.DISABLE, Step.ENABLE,
             )  # fmt: skip
-            assert missed or (before.state, step) not in TABLE or beside
+            assert missed or (now.state, step) not in TABLE or beside
         else:
             assert not missed
-            assert (before.state, step) in TABLE
+            assert (now.state, step) in TABLE
+
+    @precondition(lambda self: any(alarm.cls is AlarmClass.FIRE for alarm in self.scene.open))
+    @rule(person=persons)
+    def see_it_through(self, person: str) -> None:
+        """The usual way of a fire: acknowledged, over, closed with a finding, reset."""
+        viewer = self.people[person]
+        if of(self.scene, AlarmClass.FIRE).state in UNACKNOWLEDGED:
+            self.scene.orders(Step.ACKNOWLEDGE, of(self.scene, AlarmClass.FIRE), viewer=viewer)
+        for source in of(self.scene, AlarmClass.FIRE).sources:
+            self._at()
+            if source.startswith("event:"):
+                self.report(What.RESET)
+            else:
+                self.judge(AlarmClass.FIRE, CLEAR, 4)
+        fire = of(self.scene, AlarmClass.FIRE)
+        assert fire.state is State.LATCHED_ACKNOWLEDGED
+        if fire.closed is None:
+            fire = self.scene.orders(Step.CLOSE, fire, viewer=viewer, finding=Finding.DUST)
+        self._at()
+        assert self.scene.orders(Step.RESET, fire, viewer=viewer).state is State.CLOSED
+        assert not any(alarm.cls is AlarmClass.FIRE for alarm in self.scene.open)
 
     @invariant()
     def holds(self) -> None:
