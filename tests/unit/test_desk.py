@@ -10,15 +10,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from alerting.alarms.book import UNMOVED, Change
+from alerting.alarms.book import UNMOVED, Book, Change
 from alerting.alarms.desk import DEEDS, OUT_OF_SERVICE_AT_MOST_S, SHELVED_AT_MOST_S
 from alerting.alarms.lifecycle import NEVER_INHIBITED, TABLE, UNACKNOWLEDGED, Alarm, Inhibition, State, Step
+from alerting.detect.rules import RuleSet
 from alerting.detect.verdict import VerdictKind
 from alerting.errors import Impossible, NotAllowed, StaleAlarm, UnknownAlarm
 from alerting.finding import Finding
-from fengsui.model import AlarmClass, What
+from alerting.watch import of_devices
+from fengsui.batch import GatewayEvent
+from fengsui.model import AlarmClass, Event, What
 from fengsui.viewer import Role, Viewer
-from tests.unit.detection import T0_US, S
+from tests.unit.detection import T0_US, S, heat, point
 from tests.unit.test_book import CLEAR, EVERYBODY, RAISE, Scene, event, missing, verdict, zone
 
 CHIEF = Viewer("0002", frozenset({Role.OFFICER}), None)
@@ -69,6 +72,30 @@ def test_what_a_panel_reports_is_reset_on_site_first() -> None:
     assert scene.hears(event(What.RESET, at_s=9, text="panel")) == []
     scene.orders(Step.RESET, alarm)
     assert scene.open == []
+
+
+def test_a_panels_reset_is_about_all_of_its_parts_and_nothing_else() -> None:
+    """Registered or not; a name that only begins alike, and another gateway, are no parts."""
+    names = ("panel:1.1", "panel:1.1:10-2", "panel:1.10:3")
+    points = [msgspec.structs.replace(point(i), name=name) for i, name in enumerate(names)]
+    scene = Scene(Book(points, RuleSet(threshold=(heat(),))))
+
+    def says(what: What, name: str, at_s: int, gateway: str = "gw-1") -> list[str]:
+        known = {point.name: point for point in points} if gateway == "gw-1" else {}
+        body = Event(point=name, at=T0_US + at_s * S, what=what)
+        return scene.hears(GatewayEvent(gateway, body, known.get(name), T0_US, 0))
+
+    for name in (*names[1:], "panel:1.1:unregistered"):
+        says(What.FIRE, name, 0)
+    says(What.FIRE, "panel:1.1:10-2", 0, "gw-2")
+    scene.says(verdict(point=1, at_us=T0_US))
+    assert says(What.SILENCE, "panel:1.1", 1) == ["silenced_on_site", "silenced_on_site"]
+    assert says(What.RESET, "panel:1.1", 2) == ["eased", "reset_on_site", "returned", "reset_on_site"]
+    assert {alarm.point: alarm.sources for alarm in scene.open} == {
+        "p1": ("heat",), "p2": ("event:fire",), "gw-1/panel:1.1:unregistered": (),
+        "gw-2/panel:1.1:10-2": ("event:fire",),
+    }  # fmt: skip
+    assert says(What.RESTORED, "panel:1.10", 3) == []
 
 
 def test_repeated_events_of_a_point_add_a_count() -> None:
@@ -545,3 +572,19 @@ class Interleaved(RuleBasedStateMachine):
 
 Interleaved.TestCase.settings = settings(max_examples=1000, stateful_step_count=30, deadline=None)
 TestInterleaved = Interleaved.TestCase
+
+
+def test_detection_hears_of_each_part_what_is_done_to_the_whole() -> None:
+    """Also where nobody registered the panel itself; other events are about their own point only."""
+    names = ("panel:1.1", "panel:1.1:10-2", "panel:1.10:3")
+    points = [msgspec.structs.replace(point(i), name=name) for i, name in enumerate(names)]
+
+    def heard(what: What, name: str, about: int | None) -> list[int]:
+        known = None if about is None else points[about]
+        told = GatewayEvent("gw-1", Event(point=name, at=T0_US, what=what), known, T0_US, 0)
+        return [event.point for event in of_devices([told], points)]
+
+    assert heard(What.RESET, "panel:1.1", 0) == [0, 1]
+    assert heard(What.RESET, "panel", None) == [0, 1, 2]
+    assert heard(What.FIRE, "panel:1.1", 0) == [0]
+    assert heard(What.FIRE, "panel", None) == []
