@@ -19,7 +19,7 @@ from alerting.alarms.book import Book
 from alerting.alarms.desk import Desk, Order
 from alerting.alarms.lifecycle import Alarm
 from alerting.alarms.record import Entry, Recorder, Within
-from alerting.detect.device import DeviceEvent
+from alerting.detect.device import OF_ALL_PARTS, DeviceEvent, concerns
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
 from alerting.detect.snapshot import KEEP, Cursor, Snapshots
@@ -41,13 +41,19 @@ def _newest(batch: Batch) -> int:
     return max(int(batch.point.max(initial=-1)), *events, -1)
 
 
-def of_devices(events: Iterable[GatewayEvent]) -> list[DeviceEvent]:
-    """Events of registered points, as detection takes them."""
+def of_devices(events: Iterable[GatewayEvent], points: Sequence[Point]) -> list[DeviceEvent]:
+    """Events of registered points, as detection takes them; what is done to a whole, once for each part."""
     return [
-        DeviceEvent(event.point.index, event.event, event.received_at_us, event.age_ms * 1000)
+        DeviceEvent(point.index, event.event, event.received_at_us, event.age_ms * 1000)
         for event in events
-        if event.point is not None
+        for point in _about(event, points)
     ]
+
+
+def _about(event: GatewayEvent, points: Sequence[Point]) -> Iterable[Point]:
+    if event.event.what in OF_ALL_PARTS:
+        return (p for p in points if p.gateway == event.gateway and concerns(event.event, p.name))
+    return () if event.point is None else (event.point,)
 
 
 class Points(Protocol):
@@ -178,7 +184,7 @@ class Watch:
         verdicts = self.engine.update(
             batch.point, batch.at_us, batch.value, batch.quality, batch.received_at_us, batch.age_us,
             now_s=None if known else now_s,
-            events=of_devices(batch.events),
+            events=of_devices(batch.events, self._registry.points),
         )  # fmt: skip
         if known:
             return
@@ -220,13 +226,14 @@ class Watch:
         """
         return await self.recorder.record(self.desk.act(viewer, order, now_us=self._wall_us()))
 
-    def seen(self, viewer: Viewer, alarms: Iterable[str]) -> None:
-        """A client reports that alarms are on an officer's screen.
+    async def seen(self, viewer: Viewer, alarms: Iterable[str]) -> None:
+        """A client reports that alarms are on an officer's screen; returns like ``act``.
 
         Raises:
             NotAllowed: The screen is no officer's.
         """
-        self.recorder.submit(self.desk.seen(viewer, alarms, now_us=self._wall_us()), None)
+        if changes := self.desk.seen(viewer, alarms, now_us=self._wall_us()):
+            await self.recorder.record(changes)
 
     def find(self, alarm: str) -> Alarm | None:
         """An open alarm, or one of the newest closed ones."""

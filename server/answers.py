@@ -266,7 +266,7 @@ class Answers:
         return [self._core.named(alarm) for alarm in self._core.watch.book.closed(viewer, limit)]
 
     async def _seen(self, viewer: Viewer, args: _Seen) -> dict[str, Any]:
-        self._core.watch.seen(viewer, args.alarms)
+        await self._core.watch.seen(viewer, args.alarms)
         return {}
 
     async def _history(self, viewer: Viewer, args: _History) -> dict[str, Any]:

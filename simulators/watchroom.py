@@ -49,6 +49,7 @@ class Watchroom:
 
     def __init__(self, rules: RuleSet, points: Sequence[Point], begin_us: int) -> None:
         self.engine, self._book = Engine(rules, points, now_s=0.0), Book(points, rules)
+        self._points = points
         self._begin_us = begin_us
         self.told: list[Told] = []
 
@@ -59,7 +60,7 @@ class Watchroom:
     def take(self, now_s: float, arrived: Arrived, events: Sequence[GatewayEvent]) -> None:
         """Judge what has come until ``now_s``, then let time pass."""
         now_us = self._begin_us + round(now_s * 1e6)
-        verdicts = self.engine.update(*arrived, now_s=now_s, events=of_devices(events))
+        verdicts = self.engine.update(*arrived, now_s=now_s, events=of_devices(events, self._points))
         for event in events:
             self.engine.gateway_heard(event.gateway, now_s=now_s)
         changes = self._book.apply(verdicts, events, now_us=now_us, now_s=now_s)

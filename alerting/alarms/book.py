@@ -34,6 +34,7 @@ from alerting.alarms.claim import (
     of_point,
     of_verdict,
     of_zone,
+    subject_of,
     withdrawn,
     zone_of,
 )
@@ -52,7 +53,7 @@ from alerting.alarms.lifecycle import (
     inhibition,
     successor_id,
 )
-from alerting.detect.device import ENDING, OWN, TEXT_MAX, report
+from alerting.detect.device import ENDING, OF_ALL_PARTS, OWN, TEXT_MAX, concerns, report
 from alerting.detect.engine import ActiveRule
 from alerting.detect.rules import RuleSet, Threshold
 from alerting.detect.verdict import HOLD_S, LATE_US, Level, Verdict, VerdictKind
@@ -367,19 +368,20 @@ class Book:
     def _event(self, entry: GatewayEvent, now_us: int, now_s: float, replay: bool) -> list[Change]:
         event = entry.event
         mark = TEST if event.code == SIMULATED_EVENT else ""
-        if event.what in ENDING:
-            subject = self._of_event(entry)
-            changes = [
-                change
-                for cls in AlarmClass
-                if cls in ENDING[event.what] and (subject.id, cls) in self._open
-                for source in self._open[subject.id, cls].sources
-                if source.startswith((mark + OWN[0], mark + OWN[1]))
-                for change in self._clear(of_event(entry, subject, cls, source), now_us, replay)
-            ]
-            return changes + self._done_on_site(entry, subject, now_us, replay)
-        if event.what is What.SILENCE:
-            return self._done_on_site(entry, self._of_event(entry), now_us, replay)
+        if event.what in ENDING or event.what in OF_ALL_PARTS:
+            changes: list[Change] = []
+            for alarm in self._concerned(entry):
+                changes += [
+                    change
+                    for source in alarm.sources
+                    if alarm.cls in ENDING.get(event.what, ())
+                    and source.startswith((mark + OWN[0], mark + OWN[1]))
+                    for change in self._clear(
+                        of_event(entry, subject_of(alarm), alarm.cls, source), now_us, replay
+                    )
+                ]
+                changes += self._done_on_site(entry, alarm.id, now_us, replay)
+            return changes
         told = report(event, self._rules)
         if told is None:
             return []
@@ -389,26 +391,34 @@ class Book:
         claim = of_event(entry, self._of_event(entry), cls, mark + said, severity, (reason,))
         return self._raise(claim, now_us, now_s, replay)
 
-    def _done_on_site(self, entry: GatewayEvent, subject: Subject, now_us: int, replay: bool) -> list[Change]:
+    def _concerned(self, entry: GatewayEvent) -> list[Alarm]:
+        """The open alarms of what an event is about: of its point, and of its parts if it concerns them."""
+        own = self._of_event(entry).id
+        found = [alarm for cls in AlarmClass if (alarm := self._open.get((own, cls))) is not None]
+        if entry.event.what in OF_ALL_PARTS:
+            found += [
+                alarm
+                for alarm in self._open.values()
+                if alarm.gateway == entry.gateway and alarm.point != own and concerns(entry.event, alarm.name)
+            ]
+        return found
+
+    def _done_on_site(self, entry: GatewayEvent, alarm_id_: str, now_us: int, replay: bool) -> list[Change]:
         """Somebody silenced or reset the device: a mark on what stands there, once; the desk's own stay."""
-        event = entry.event
+        event, alarm = entry.event, self.find(alarm_id_)
         field = {What.SILENCE: "silenced_on_site", What.RESET: "reset_on_site"}.get(event.what)
+        if field is None or alarm is None or alarm.state is State.CLOSED:
+            return []
+        if alarm.cls is AlarmClass.DISABLEMENT or (event.code == SIMULATED_EVENT and not alarm.test):
+            return []
         mark = Mark(event.at, entry.gateway, (event.text or "")[:TEXT_MAX])
-        changes: list[Change] = []
-        for cls in AlarmClass if field is not None else ():
-            alarm = self._open.get((subject.id, cls))
-            if field is None or alarm is None or cls is AlarmClass.DISABLEMENT:
-                continue
-            known: Mark | None = getattr(alarm, field)
-            newest_us = max(alarm.raised_at_us, known.at_us if known is not None else 0)
-            if known == mark or (replay and mark.at_us <= newest_us):
-                continue
-            if event.code == SIMULATED_EVENT and not alarm.test:
-                continue
-            fields: dict[str, object] = {field: mark}
-            done = self.change(alarm, field, entry.gateway, "gateway", now_us, **fields)
-            changes.append(done._replace(reason=mark.text))
-        return changes
+        known: Mark | None = getattr(alarm, field)
+        newest_us = max(alarm.raised_at_us, known.at_us if known is not None else 0)
+        if known == mark or (replay and mark.at_us <= newest_us):
+            return []
+        fields: dict[str, object] = {field: mark}
+        done = self.change(alarm, field, entry.gateway, "gateway", now_us, **fields)
+        return [done._replace(reason=mark.text)]
 
     def _raise(self, claim: Claim, now_us: int, now_s: float, replay: bool) -> list[Change]:
         late = claim.age_us > self._late_us

@@ -24,6 +24,9 @@ ENDING: dict[What, frozenset[AlarmClass]] = {
 }
 """The classes whose own sources an event takes away."""
 
+OF_ALL_PARTS = frozenset({What.RESET, What.SILENCE})
+"""What is done to a panel is done to all of its parts."""
+
 _RAISING: dict[What, tuple[AlarmClass, int, str, str]] = {
     What.FIRE: (AlarmClass.FIRE, 4, "The device reports fire", "设备报告火警"),
     What.PREALARM: (AlarmClass.PREALARM, 3, "The device reports a pre-alarm", "设备报告预警"),
@@ -36,6 +39,14 @@ _RAISING: dict[What, tuple[AlarmClass, int, str, str]] = {
     What.FAULT: (AlarmClass.FAULT, 2, "The device reports a fault", "设备报告故障"),
     What.DISABLED: (AlarmClass.DISABLEMENT, 1, "The device reports a disablement", "设备报告屏蔽"),
 }
+
+
+def concerns(event: Event, name: str) -> bool:
+    """Whether an event is about the point of that name in its gateway: its own, or a part of it.
+
+    A part's name begins with that of the whole and a colon, as ``panel:1.1:10-2`` is part of ``panel:1.1``.
+    """
+    return name == event.point or (event.what in OF_ALL_PARTS and name.startswith(f"{event.point}:"))
 
 
 class DeviceEvent(NamedTuple):

@@ -142,11 +142,15 @@ def dead_reasons(path: Path, gateway: str) -> dict[str, int]:
 
 
 def in_alarm_record(state: Database, gateway: str) -> dict[str, int]:
-    """How often the alarm record raised a fire, by the gateway's name of the point."""
+    """How often the alarm record raised a fire that a device reported, by the gateway's name of the point.
+
+    What comes back after a person's reset is named by ``after``; no device reported it anew.
+    """
     raised: Counter[str] = Counter()
     for what, body in state.query("SELECT what, body FROM alarm_record"):
         alarm = json.loads(body)
-        if alarm["gateway"] == gateway and alarm["cls"] == "fire" and what in ("raised", "repeated"):
+        is_fire = alarm["gateway"] == gateway and alarm["cls"] == "fire" and alarm["after"] is None
+        if is_fire and what in ("raised", "repeated"):
             raised[alarm["name"]] += 1
     return dict(raised)
 

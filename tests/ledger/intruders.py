@@ -203,7 +203,9 @@ async def _try_doors(run: Run, stack: Stack, viewer: Viewer, person: Person, poi
                     lost = () if passed else (f"{one}: {status}",)
                     run.judge(Verdict(accepted=1, stored=int(passed), lost=len(lost), examples=lost))
                     if "{alarm}" in door.path and method == "POST" and status == 200:
-                        run.count(acted == 1, f"{one}: {acted} entries in the record")
+                        # What inhibits a point is recorded with each alarm there that it concerns.
+                        good = acted >= 1 if door.action is Action.DISABLE else acted == 1
+                        run.count(good, f"{one}: {acted} entries in the record")
                 else:
                     run.faults += 1
                     wrong = (f"{one}: {status}, {acted} changes",) if passed or acted else ()

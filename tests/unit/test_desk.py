@@ -10,14 +10,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from alerting.alarms.book import UNMOVED, Change
+from alerting.alarms.book import UNMOVED, Book, Change
 from alerting.alarms.desk import DEEDS, OUT_OF_SERVICE_AT_MOST_S, SHELVED_AT_MOST_S
-from alerting.alarms.lifecycle import TABLE, UNACKNOWLEDGED, Alarm, Inhibition, State, Step
+from alerting.alarms.lifecycle import NEVER_INHIBITED, TABLE, UNACKNOWLEDGED, Alarm, Inhibition, State, Step
+from alerting.detect.rules import RuleSet
+from alerting.detect.verdict import VerdictKind
 from alerting.errors import Impossible, NotAllowed, StaleAlarm, UnknownAlarm
 from alerting.finding import Finding
-from fengsui.model import AlarmClass, What
+from alerting.watch import of_devices
+from fengsui.batch import GatewayEvent
+from fengsui.model import AlarmClass, Event, What
 from fengsui.viewer import Role, Viewer
-from tests.unit.detection import T0_US, S
+from tests.unit.detection import T0_US, S, heat, point
 from tests.unit.test_book import CLEAR, EVERYBODY, RAISE, Scene, event, missing, verdict, zone
 
 CHIEF = Viewer("0002", frozenset({Role.OFFICER}), None)
@@ -68,6 +72,30 @@ def test_what_a_panel_reports_is_reset_on_site_first() -> None:
     assert scene.hears(event(What.RESET, at_s=9, text="panel")) == []
     scene.orders(Step.RESET, alarm)
     assert scene.open == []
+
+
+def test_a_panels_reset_is_about_all_of_its_parts_and_nothing_else() -> None:
+    """Registered or not; a name that only begins alike, and another gateway, are no parts."""
+    names = ("panel:1.1", "panel:1.1:10-2", "panel:1.10:3")
+    points = [msgspec.structs.replace(point(i), name=name) for i, name in enumerate(names)]
+    scene = Scene(Book(points, RuleSet(threshold=(heat(),))))
+
+    def says(what: What, name: str, at_s: int, gateway: str = "gw-1") -> list[str]:
+        known = {point.name: point for point in points} if gateway == "gw-1" else {}
+        body = Event(point=name, at=T0_US + at_s * S, what=what)
+        return scene.hears(GatewayEvent(gateway, body, known.get(name), T0_US, 0))
+
+    for name in (*names[1:], "panel:1.1:unregistered"):
+        says(What.FIRE, name, 0)
+    says(What.FIRE, "panel:1.1:10-2", 0, "gw-2")
+    scene.says(verdict(point=1, at_us=T0_US))
+    assert says(What.SILENCE, "panel:1.1", 1) == ["silenced_on_site", "silenced_on_site"]
+    assert says(What.RESET, "panel:1.1", 2) == ["eased", "reset_on_site", "returned", "reset_on_site"]
+    assert {alarm.point: alarm.sources for alarm in scene.open} == {
+        "p1": ("heat",), "p2": ("event:fire",), "gw-1/panel:1.1:unregistered": (),
+        "gw-2/panel:1.1:10-2": ("event:fire",),
+    }  # fmt: skip
+    assert says(What.RESTORED, "panel:1.10", 3) == []
 
 
 def test_repeated_events_of_a_point_add_a_count() -> None:
@@ -416,7 +444,7 @@ class Interleaved(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.scene = Scene()
-        self.looks: dict[str, dict[AlarmClass, Alarm]] = {"0001": {}, "0002": {}, "0300": {}}
+        self.looks: dict[str, dict[str, Alarm]] = {"0001": {}, "0002": {}, "0300": {}}
         self.people = {"0001": EVERYBODY, "0002": CHIEF, "0300": ENGINEER}
         self.read = 0
 
@@ -428,10 +456,9 @@ class Interleaved(RuleBasedStateMachine):
         return self.scene.now_us
 
     @rule(cls=classes, kind=st.sampled_from([RAISE, CLEAR]), severity=st.integers(2, 4))
-    def judge(self, cls: AlarmClass, kind: object, severity: int) -> None:
+    def judge(self, cls: AlarmClass, kind: VerdictKind, severity: int) -> None:
         """A rule raises or lets go."""
-        assert kind in (RAISE, CLEAR)
-        self.scene.says(verdict(kind, cls=cls, rule=f"r-{cls}", severity=severity, at_us=self._at()))  # type: ignore[arg-type]
+        self.scene.says(verdict(kind, cls=cls, rule=f"r-{cls}", severity=severity, at_us=self._at()))
 
     @rule(
         what=st.sampled_from([
@@ -453,40 +480,59 @@ class Interleaved(RuleBasedStateMachine):
         """Time passes."""
         self.scene.passes(seconds)
 
+    @precondition(lambda self: self.scene.open)
     @rule(person=persons)
     def look(self, person: str) -> None:
-        """A person looks at the list."""
-        self.looks[person] = {alarm.cls: alarm for alarm in self.scene.open}
-        self.scene._note(self.scene.hands.seen(self.people[person], [], now_us=self.scene.now_us))
+        """A person looks at the list; what they see there now is what they may act on much later."""
+        self.looks[person] = {alarm.id: alarm for alarm in self.scene.open}
 
-    @precondition(lambda self: any(self.looks.values()))
-    @rule(person=persons, cls=classes, step=st.sampled_from(sorted(DEEDS)))
-    def order(self, person: str, cls: AlarmClass, step: Step) -> None:
-        """A person acts on an alarm as they saw it: done exactly when nothing has moved since."""
-        looked_at = self.looks[person].get(cls)
-        if looked_at is None:
-            return
+    @precondition(lambda self: self.scene.changes)
+    @rule(person=persons, pick=st.integers(0, 9), step=st.sampled_from(list(DEEDS)), fresh=st.booleans())
+    def order(self, person: str, pick: int, step: Step, fresh: bool) -> None:
+        """A person acts on what is, or on what they saw: done exactly when nothing has moved since."""
+        known = [*self.scene.open, *self.scene.book.closed(EVERYBODY, 3)]
+        now = known[pick % len(known)]
+        looked_at = now if fresh else self.looks[person].get(now.id, now)
         self._at()
-        before = self.scene.book.find(looked_at.id)
-        assert before is not None
-        assert before.moved is not None
-        missed = before.moved.version > looked_at.version
+        assert now.moved is not None
+        missed = now.moved.version > looked_at.version
         try:
             self.scene.orders(step, looked_at, viewer=self.people[person], **WORDS)
         except NotAllowed:
             assert not self.people[person].may(DEEDS[step].action)
         except Impossible:
-            assert cls is AlarmClass.FIRE
             assert step is Step.SHELVE
+            assert now.cls in NEVER_INHIBITED
         except StaleAlarm:
-            assert self.scene.book.find(before.id) == before
+            assert self.scene.book.find(now.id) == now
             beside = step in (
                 Step.CLOSE, Step.REOPEN, Step.SHELVE, Step.UNSHELVE, Step.DISABLE, Step.ENABLE,
             )  # fmt: skip
-            assert missed or (before.state, step) not in TABLE or beside
+            assert missed or (now.state, step) not in TABLE or beside
         else:
             assert not missed
-            assert (before.state, step) in TABLE
+            assert (now.state, step) in TABLE
+
+    @precondition(lambda self: any(alarm.cls is AlarmClass.FIRE for alarm in self.scene.open))
+    @rule(person=persons)
+    def see_it_through(self, person: str) -> None:
+        """The usual way of a fire: acknowledged, over, closed with a finding, reset."""
+        viewer = self.people[person]
+        if of(self.scene, AlarmClass.FIRE).state in UNACKNOWLEDGED:
+            self.scene.orders(Step.ACKNOWLEDGE, of(self.scene, AlarmClass.FIRE), viewer=viewer)
+        for source in of(self.scene, AlarmClass.FIRE).sources:
+            self._at()
+            if source.startswith("event:"):
+                self.report(What.RESET)
+            else:
+                self.judge(AlarmClass.FIRE, CLEAR, 4)
+        fire = of(self.scene, AlarmClass.FIRE)
+        assert fire.state is State.LATCHED_ACKNOWLEDGED
+        if fire.closed is None:
+            fire = self.scene.orders(Step.CLOSE, fire, viewer=viewer, finding=Finding.DUST)
+        self._at()
+        assert self.scene.orders(Step.RESET, fire, viewer=viewer).state is State.CLOSED
+        assert not any(alarm.cls is AlarmClass.FIRE for alarm in self.scene.open)
 
     @invariant()
     def holds(self) -> None:
@@ -526,3 +572,19 @@ class Interleaved(RuleBasedStateMachine):
 
 Interleaved.TestCase.settings = settings(max_examples=1000, stateful_step_count=30, deadline=None)
 TestInterleaved = Interleaved.TestCase
+
+
+def test_detection_hears_of_each_part_what_is_done_to_the_whole() -> None:
+    """Also where nobody registered the panel itself; other events are about their own point only."""
+    names = ("panel:1.1", "panel:1.1:10-2", "panel:1.10:3")
+    points = [msgspec.structs.replace(point(i), name=name) for i, name in enumerate(names)]
+
+    def heard(what: What, name: str, about: int | None) -> list[int]:
+        known = None if about is None else points[about]
+        told = GatewayEvent("gw-1", Event(point=name, at=T0_US, what=what), known, T0_US, 0)
+        return [event.point for event in of_devices([told], points)]
+
+    assert heard(What.RESET, "panel:1.1", 0) == [0, 1]
+    assert heard(What.RESET, "panel", None) == [0, 1, 2]
+    assert heard(What.FIRE, "panel:1.1", 0) == [0]
+    assert heard(What.FIRE, "panel", None) == []
