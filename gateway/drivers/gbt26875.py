@@ -8,7 +8,7 @@ never brings a good frame is closed, and is the first to go when there is no roo
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +31,8 @@ LINK_SILENCES = 3
 """A known device's link is closed after so many times ``silent_s``."""
 MOST_UNSENT = 64 * 1024
 QUEUED_DATAGRAMS = 64
+STORING = 8
+"""Frames of readings per device that wait for the spool while the next frame is read: it may be a fire."""
 PEERS_PER_LINK = 32
 """Devices that are not listed and say they are behind one link; more are not heard."""
 
@@ -177,6 +179,7 @@ class Gbt26875Driver:
         self._by_host = {d.host: self._peers[d.name] for d in devices if d.host is not None}
         self._links: set[_Link] = set()
         self._addresses: dict[Where, _Address] = {}
+        self._storing: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         self._forwarder = (
             None if self._config.forward is None else forwarder(self._config.forward, self._pace)
         )
@@ -186,8 +189,7 @@ class Gbt26875Driver:
         while True:
             now_s, at = self._now_s(), self._at()
             for peer in list(self._peers.values()):
-                due = peer.turn(now_s, at)
-                await self._do(due, peer.link)
+                await self._finish(peer.turn(now_s, at), peer.link)
             for link in [link for link in self._links if link.is_idle(now_s, self._config.silent_s)]:
                 link.close()
             await self._pace.sleep(TICK_S)
@@ -275,7 +277,7 @@ class Gbt26875Driver:
         if found.frame is None:
             if link.peer is not None:
                 head = read_head(found.raw) if found.reason in ("checksum", "end") else None
-                await self._do(link.peer.damaged(found, head, now_s, at), link)
+                await self._finish(link.peer.damaged(found, head, now_s, at), link)
             return
         peer = self._peer_of(found.frame, link, now_s)
         if peer is None:
@@ -286,9 +288,22 @@ class Gbt26875Driver:
         taken = peer.take(found.frame, found.raw, now_s, at)
         if self._forwarder is not None and taken.report is not None:
             self._forwarder.put(Report.of(found.frame.unit, taken.report, self._source(found.frame)))
-        await self._do(taken, link)
+        storing = self._storing[peer.name]
+        if taken.items and all(isinstance(item, Reading) for item in taken.items):
+            while len(storing) >= STORING:
+                await asyncio.wait(storing, return_when=asyncio.FIRST_COMPLETED)
+            await self._pace.sleep(taken.wait_s)
+            task = self._tasks.create_task(
+                self._finish(taken._replace(wait_s=0.0), link), name=f"driver.{self.name}.store"
+            )
+            storing.add(task)
+            task.add_done_callback(storing.discard)
+            return
+        if taken.is_repeated and storing:  # perhaps of what is not accepted yet
+            await asyncio.wait(storing)
+        await self._finish(taken, link)
 
-    async def _do(self, taken: Taken, link: Link | None) -> None:
+    async def _finish(self, taken: Taken, link: Link | None) -> None:
         """Accept, and only then answer."""
         await self._accept(taken.items)
         if taken.wait_s > 0:
@@ -328,6 +343,7 @@ class Gbt26875Driver:
         for name, peer in self._peers.items():
             if name not in listed and peer.link is None:
                 del self._peers[name]
+                self._storing.pop(name, None)
                 return True
         return False
 

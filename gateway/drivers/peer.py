@@ -15,7 +15,7 @@ from gateway.codecs.gbt26875.exchange import Exchange, ExchangesFull, Retry, Sen
 from gateway.codecs.gbt26875.frame import Command, Frame
 from gateway.codecs.gbt26875.layouts import LAYOUTS
 from gateway.codecs.gbt26875.stream import Found
-from gateway.codecs.gbt26875.unit import Unit
+from gateway.codecs.gbt26875.unit import Unit, zone
 from gateway.drivers.base import CommandRefused
 from gateway.drivers.config import LINK, Gbt26875, Transmitter, known_profile
 from gateway.drivers.parts import Parts
@@ -26,7 +26,9 @@ BURST_S = 10.0
 """What a device may send at once, in seconds of its allowance."""
 EVENT_COSTS = 4
 """Objects that an event counts as: it takes a record of its own. A fire may overdraw by a burst more."""
+POST_CHECK_MIN = 10
 POST_CHECK_GRACE_S = 120.0
+"""How long a post check waits, if nobody says otherwise, and how long its answer may take on top."""
 
 COMMANDS: dict[str, int] = {
     "read_state": 81,
@@ -74,6 +76,8 @@ class Taken(NamedTuple):
     """How long the device must be slowed down before."""
     report: Unit | None = None
     """What it reported, for another centre to hear."""
+    is_repeated: bool = False
+    """It is no news; whether that was accepted already, the caller knows."""
 
 
 class Peer:
@@ -140,7 +144,9 @@ class Peer:
         if any(event.what is What.FIRE for event in events):
             wait_s = max(0.0, wait_s - BURST_S)
         replies = [*heard.others, *([heard.reply] if heard.reply is not None else [])]
-        return Taken(items, replies, wait_s, heard.unit if frame.command == Command.SEND else None)
+        if frame.command != Command.SEND:
+            return Taken(items, replies, wait_s)
+        return Taken(items, replies, wait_s, heard.unit, bool(frame.unit) and heard.unit is None)
 
     def damaged(self, found: Found, head: Frame | None, now_s: float, at: datetime) -> Taken:
         """A frame on this device's link that was refused."""
@@ -190,16 +196,23 @@ class Peer:
                 fields["time"] = at
             elif "time" in layout:
                 since = args.get("since")
-                fields["time"] = datetime.fromisoformat(since) if since else at - timedelta(days=1)
-            if what == "post_check":
-                fields.setdefault("timeout_min", 10)
-                self._post_check_s = now_s + 60 * int(args.get("timeout_min", 10)) + POST_CHECK_GRACE_S
-            elif "count" in layout:
+                fields["time"] = self._moment(since) if since else at - timedelta(days=1)
+            if "count" in layout:
                 fields.setdefault("count", 10)
+            minutes = int(args.get("timeout_min", POST_CHECK_MIN))
+            if what == "post_check":
+                fields["timeout_min"] = minutes
             self.link.send(self._centre.ask(type_, fields, now_s, at))
+            if what == "post_check":
+                self._post_check_s = now_s + 60 * minutes + POST_CHECK_GRACE_S
         except (ValueError, ExchangesFull) as error:
             raise CommandRefused(f"{self.name}: {error}") from error
         return f"{self.name}: {LAYOUTS[type_].words.en} sent"
+
+    def _moment(self, text: str) -> datetime:
+        """A moment as a person writes it; without a zone it is meant as on the device."""
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=zone(self._centre.exchange.profile))
 
     def _failed(self, failed: list[Sent], at: datetime) -> list[Event]:
         named = [LAYOUTS[sent.unit[0]].words.en for sent in failed if sent.unit and sent.unit[0] in LAYOUTS]
