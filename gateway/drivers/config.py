@@ -173,6 +173,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     centre: Annotated[int, msgspec.Meta(ge=0, le=MAX_ADDRESS)] = 0
     """The other centre's address."""
     profile: str | Profile = "standard"
+    retry_s: Seconds = 10.0
+    """A report that is not confirmed in this time is sent again, until it is."""
 
     def __post_init__(self) -> None:
         known_profile(self.profile)
