@@ -22,10 +22,8 @@ from gateway.drivers.parts import Parts
 
 CALM_S = 60.0
 """A link that was damaged or flooded is well again after this time without either."""
-BURST_S = 10.0
-"""What a device may send at once, in seconds of its allowance."""
 EVENT_COSTS = 4
-"""Objects that an event counts as: it takes a record of its own. A fire may overdraw by a burst more."""
+"""Objects that an event counts as: it takes a record of its own."""
 POST_CHECK_MIN = 10
 POST_CHECK_GRACE_S = 120.0
 """How long a post check waits, if nobody says otherwise, and how long its answer may take on top."""
@@ -72,8 +70,9 @@ class Taken(NamedTuple):
     """To accept first."""
     replies: list[bytes]
     """To send then."""
-    wait_s: float = 0.0
-    """How long the device must be slowed down before."""
+    cost: int = 0
+    """What it takes from the allowance of the link it came on, in objects."""
+    is_fire: bool = False
     report: Unit | None = None
     """What it reported, for another centre to hear."""
     is_repeated: bool = False
@@ -102,8 +101,6 @@ class Peer:
         self._silent_s = config.silent_s
         self._unlinked_s = now_s
         self._per_s = config.objects_per_s
-        self._allowance = config.objects_per_s * BURST_S
-        self._allowance_s = now_s
         self._faults: dict[str, float] = {}
         """What is wrong with the link, and until when it is said to be."""
         self._post_check_s = float("inf")
@@ -140,20 +137,19 @@ class Peer:
                 items += self._mend("post check", at)
                 self._post_check_s = float("inf")
         events = [item for item in items if isinstance(item, Event)]
-        wait_s = self._pay(1 + objects + EVENT_COSTS * len(events), now_s)
-        if any(event.what is What.FIRE for event in events):
-            wait_s = max(0.0, wait_s - BURST_S)
+        cost = 1 + objects + EVENT_COSTS * len(events)
+        is_fire = any(event.what is What.FIRE for event in events)
         replies = [*heard.others, *([heard.reply] if heard.reply is not None else [])]
         if frame.command != Command.SEND:
-            return Taken(items, replies, wait_s)
-        return Taken(items, replies, wait_s, heard.unit, bool(frame.unit) and heard.unit is None)
+            return Taken(items, replies, cost, is_fire)
+        return Taken(items, replies, cost, is_fire, heard.unit, bool(frame.unit) and heard.unit is None)
 
     def damaged(self, found: Found, head: Frame | None, now_s: float, at: datetime) -> Taken:
         """A frame on this device's link that was refused."""
         text = f"sends damaged frames: {found.error}"
         items: list[Reading | Event] = list(self._break("damaged", text, now_s + CALM_S, at, found.raw))
         denial = self._centre.refuse(head, at) if head is not None else None
-        return Taken(items, [denial] if denial is not None else [], self._pay(1 + EVENT_COSTS, now_s))
+        return Taken(items, [denial] if denial is not None else [], 1 + EVENT_COSTS)
 
     def flooded(self, dropped: int, now_s: float, at: datetime) -> list[Event]:
         """Datagrams had to be dropped."""
@@ -230,13 +226,6 @@ class Peer:
         if self._faults.pop(fault, None) is None or self._faults:
             return []
         return [self._event(LINK, What.RESTORED, at, f"{self.name} is well again")]
-
-    def _pay(self, objects: int, now_s: float) -> float:
-        """Take from the device's allowance; how long it must wait if that is used up."""
-        most = self._per_s * BURST_S
-        self._allowance = min(most, self._allowance + (now_s - self._allowance_s) * self._per_s) - objects
-        self._allowance_s = now_s
-        return max(0.0, -self._allowance / self._per_s)
 
     def _point(self, part: str) -> str:
         return f"{self.name}:{part}"

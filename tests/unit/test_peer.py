@@ -14,9 +14,10 @@ from gateway.codecs.gbt26875.label import CHINA, encode_label
 from gateway.codecs.gbt26875.profile import PROFILES
 from gateway.codecs.gbt26875.stream import Found
 from gateway.codecs.gbt26875.unit import encode_unit, make
+from gateway.drivers.allowance import BURST_S, Allowance
 from gateway.drivers.base import CommandRefused
 from gateway.drivers.config import Gbt26875, Transmitter
-from gateway.drivers.peer import BURST_S, CALM_S, COMMANDS, POST_CHECK_GRACE_S, Peer, Taken
+from gateway.drivers.peer import CALM_S, COMMANDS, POST_CHECK_GRACE_S, Peer, Taken
 
 AT = datetime(2026, 11, 24, 12, 0, 0, tzinfo=CHINA)
 
@@ -104,15 +105,26 @@ def test_a_device_is_answered_as_who_it_says_it_speaks_to() -> None:
     assert (wire.sent[0].source, wire.sent[0].destination) == (5, 9)
 
 
-def test_what_is_sent_too_fast_must_wait_and_a_fire_less() -> None:
+def test_what_is_sent_has_its_cost() -> None:
+    """A frame, its objects, and more for an event; a fire says that it is one."""
+    it, _ = linked()
+    assert [
+        (taken.cost, taken.is_fire) for taken in (send(it, b""), send(it, state(4)), send(it, state(2)))
+    ] == [
+        (1, False),
+        (6, False),
+        (10, True),
+    ]
+
+
+def test_what_comes_too_fast_must_wait_and_a_fire_less() -> None:
     """Ten seconds' allowance at once, then only as fast as allowed; a fire may overdraw by as much again."""
-    it, _ = linked(objects_per_s=10.0)
-    waits = [send(it, state(4, n), n).wait_s for n in range(40)]
+    it = Allowance(10.0, 0.0)
+    waits = [it.pay(6, 0.0) for _ in range(40)]
     assert waits[:16] == [0.0] * 16
-    assert waits == sorted(waits)
-    assert waits[-1] > BURST_S
-    assert send(it, state(2, 99), 41).wait_s == pytest.approx(waits[-1] + 0.6 - BURST_S)
-    assert send(it, state(4, 100), 42, now_s=60.0).wait_s == 0.0
+    assert waits[16:] == pytest.approx([0.6 * n - BURST_S for n in range(17, 41)])
+    assert it.pay(6, 0.0, is_urgent=True) == pytest.approx(0.6 * 41 - 2 * BURST_S)
+    assert it.pay(6, 60.0) == 0.0
 
 
 def test_a_damaged_frame_is_one_fault_until_the_link_is_calm() -> None:
