@@ -173,6 +173,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     centre: Annotated[int, msgspec.Meta(ge=0, le=MAX_ADDRESS)] = 0
     """The other centre's address."""
     profile: str | Profile = "standard"
+    retry_s: Seconds = 10.0
+    """A report that is not confirmed in this time is sent again, until it is."""
 
     def __post_init__(self) -> None:
         known_profile(self.profile)
@@ -196,7 +198,7 @@ class Gbt26875(
     max_devices: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
     """Devices, and links, at the same time."""
     objects_per_s: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 200.0
-    """What one device may send for long; ten times as much at once. More waits, by UDP it is dropped."""
+    """What one link may bring for long; ten times as much at once. More waits, by UDP it is dropped."""
     retry_s: Seconds = 10.0
     retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3
     silent_s: Seconds = 90.0

@@ -19,6 +19,7 @@ import structlog
 from fengsui.model import Description, Event, Reading
 from gateway.codecs.gbt26875.frame import MAX_FRAME, Frame, read_head
 from gateway.codecs.gbt26875.stream import Found, Stream
+from gateway.drivers.allowance import Allowance
 from gateway.drivers.base import MAX_BATCH, CommandRefused, Pace, Sink
 from gateway.drivers.config import Gbt26875, Transmitter, known_profile
 from gateway.drivers.peer import COMMANDS, Link, Peer, Taken
@@ -31,6 +32,8 @@ LINK_SILENCES = 3
 """A known device's link is closed after so many times ``silent_s``."""
 MOST_UNSENT = 64 * 1024
 QUEUED_DATAGRAMS = 64
+STORING = 8
+"""Frames of readings per link that wait for the spool while the next frame is read: it may be a fire."""
 PEERS_PER_LINK = 32
 """Devices that are not listed and say they are behind one link; more are not heard."""
 
@@ -41,7 +44,10 @@ Where: TypeAlias = tuple[str, int]
 class _Line:
     """What a TCP connection and a UDP address have in common."""
 
-    def __init__(self, where: Where, now_s: float) -> None:
+    def __init__(self, where: Where, now_s: float, allowance: Allowance) -> None:
+        self.allowance = allowance
+        self.storing = 0
+        """Frames of readings under way to the spool."""
         self.host = where[0]
         self.begun_s = self.heard_s = now_s
         self.peer: Peer | None = None
@@ -54,8 +60,8 @@ class _Line:
 
 
 class _Connection(_Line):
-    def __init__(self, writer: asyncio.StreamWriter, now_s: float) -> None:
-        super().__init__(writer.get_extra_info("peername")[:2], now_s)
+    def __init__(self, writer: asyncio.StreamWriter, now_s: float, allowance: Allowance) -> None:
+        super().__init__(writer.get_extra_info("peername")[:2], now_s, allowance)
         self._transport = writer.transport
 
     def send(self, data: bytes) -> None:
@@ -71,8 +77,10 @@ class _Connection(_Line):
 
 
 class _Address(_Line):
-    def __init__(self, transport: asyncio.DatagramTransport, where: Where, now_s: float) -> None:
-        super().__init__(where, now_s)
+    def __init__(
+        self, transport: asyncio.DatagramTransport, where: Where, now_s: float, allowance: Allowance
+    ) -> None:
+        super().__init__(where, now_s, allowance)
         self._transport = transport
         self._where = where
         self.waiting: deque[bytes] = deque(maxlen=QUEUED_DATAGRAMS)
@@ -177,6 +185,7 @@ class Gbt26875Driver:
         self._by_host = {d.host: self._peers[d.name] for d in devices if d.host is not None}
         self._links: set[_Link] = set()
         self._addresses: dict[Where, _Address] = {}
+        self._storing: set[asyncio.Task[None]] = set()
         self._forwarder = (
             None if self._config.forward is None else forwarder(self._config.forward, self._pace)
         )
@@ -186,8 +195,7 @@ class Gbt26875Driver:
         while True:
             now_s, at = self._now_s(), self._at()
             for peer in list(self._peers.values()):
-                due = peer.turn(now_s, at)
-                await self._do(due, peer.link)
+                await self._finish(peer.turn(now_s, at), peer.link)
             for link in [link for link in self._links if link.is_idle(now_s, self._config.silent_s)]:
                 link.close()
             await self._pace.sleep(TICK_S)
@@ -195,7 +203,7 @@ class Gbt26875Driver:
     # links
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = _Connection(writer, self._now_s())
+        link = _Connection(writer, self._now_s(), self._allowance())
         if self._admit(link):
             self._tasks.create_task(self._serve(reader, link), name=f"driver.{self.name}.tcp")
         else:
@@ -218,7 +226,7 @@ class Gbt26875Driver:
         """Leave a datagram to the task of where it came from."""
         link = self._addresses.get(where)
         if link is None:
-            link = _Address(transport, where, self._now_s())
+            link = _Address(transport, where, self._now_s(), self._allowance())
             if not self._admit(link):
                 return
             self._addresses[where] = link
@@ -288,11 +296,32 @@ class Gbt26875Driver:
             self._forwarder.put(Report.of(found.frame.unit, taken.report, self._source(found.frame)))
         await self._do(taken, link)
 
-    async def _do(self, taken: Taken, link: Link | None) -> None:
+    async def _do(self, taken: Taken, link: _Link) -> None:
+        """Take what came, not faster than the link may bring it."""
+        if taken.is_repeated and self._storing:  # perhaps of what is not accepted yet
+            await asyncio.wait(self._storing)
+        is_readings = bool(taken.items) and all(isinstance(item, Reading) for item in taken.items)
+        if is_readings and link.storing < STORING:
+            link.storing += 1
+            task = self._tasks.create_task(self._store(taken, link), name=f"driver.{self.name}.store")
+            self._storing.add(task)
+            task.add_done_callback(self._storing.discard)
+        else:
+            await self._finish(taken, link)
+        wait_s = link.allowance.pay(taken.cost, self._now_s(), is_urgent=taken.is_fire)
+        if wait_s > 0:
+            await self._pace.sleep(wait_s)
+
+    async def _store(self, taken: Taken, link: _Link) -> None:
+        """Finish what came while the link is read on."""
+        try:
+            await self._finish(taken, link)
+        finally:
+            link.storing -= 1
+
+    async def _finish(self, taken: Taken, link: Link | None) -> None:
         """Accept, and only then answer."""
         await self._accept(taken.items)
-        if taken.wait_s > 0:
-            await self._pace.sleep(taken.wait_s)
         if link is not None:
             for data in taken.replies:
                 link.send(data)
@@ -330,6 +359,9 @@ class Gbt26875Driver:
                 del self._peers[name]
                 return True
         return False
+
+    def _allowance(self) -> Allowance:
+        return Allowance(self._config.objects_per_s, self._now_s())
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()

@@ -15,18 +15,18 @@ from gateway.codecs.gbt26875.exchange import Exchange, ExchangesFull, Retry, Sen
 from gateway.codecs.gbt26875.frame import Command, Frame
 from gateway.codecs.gbt26875.layouts import LAYOUTS
 from gateway.codecs.gbt26875.stream import Found
-from gateway.codecs.gbt26875.unit import Unit
+from gateway.codecs.gbt26875.unit import Unit, zone
 from gateway.drivers.base import CommandRefused
 from gateway.drivers.config import LINK, Gbt26875, Transmitter, known_profile
 from gateway.drivers.parts import Parts
 
 CALM_S = 60.0
 """A link that was damaged or flooded is well again after this time without either."""
-BURST_S = 10.0
-"""What a device may send at once, in seconds of its allowance."""
 EVENT_COSTS = 4
-"""Objects that an event counts as: it takes a record of its own. A fire may overdraw by a burst more."""
+"""Objects that an event counts as: it takes a record of its own."""
+POST_CHECK_MIN = 10
 POST_CHECK_GRACE_S = 120.0
+"""How long a post check waits, if nobody says otherwise, and how long its answer may take on top."""
 
 COMMANDS: dict[str, int] = {
     "read_state": 81,
@@ -70,10 +70,13 @@ class Taken(NamedTuple):
     """To accept first."""
     replies: list[bytes]
     """To send then."""
-    wait_s: float = 0.0
-    """How long the device must be slowed down before."""
+    cost: int = 0
+    """What it takes from the allowance of the link it came on, in objects."""
+    is_fire: bool = False
     report: Unit | None = None
     """What it reported, for another centre to hear."""
+    is_repeated: bool = False
+    """It is no news; whether that was accepted already, the caller knows."""
 
 
 class Peer:
@@ -98,8 +101,6 @@ class Peer:
         self._silent_s = config.silent_s
         self._unlinked_s = now_s
         self._per_s = config.objects_per_s
-        self._allowance = config.objects_per_s * BURST_S
-        self._allowance_s = now_s
         self._faults: dict[str, float] = {}
         """What is wrong with the link, and until when it is said to be."""
         self._post_check_s = float("inf")
@@ -136,18 +137,19 @@ class Peer:
                 items += self._mend("post check", at)
                 self._post_check_s = float("inf")
         events = [item for item in items if isinstance(item, Event)]
-        wait_s = self._pay(1 + objects + EVENT_COSTS * len(events), now_s)
-        if any(event.what is What.FIRE for event in events):
-            wait_s = max(0.0, wait_s - BURST_S)
+        cost = 1 + objects + EVENT_COSTS * len(events)
+        is_fire = any(event.what is What.FIRE for event in events)
         replies = [*heard.others, *([heard.reply] if heard.reply is not None else [])]
-        return Taken(items, replies, wait_s, heard.unit if frame.command == Command.SEND else None)
+        if frame.command != Command.SEND:
+            return Taken(items, replies, cost, is_fire)
+        return Taken(items, replies, cost, is_fire, heard.unit, bool(frame.unit) and heard.unit is None)
 
     def damaged(self, found: Found, head: Frame | None, now_s: float, at: datetime) -> Taken:
         """A frame on this device's link that was refused."""
         text = f"sends damaged frames: {found.error}"
         items: list[Reading | Event] = list(self._break("damaged", text, now_s + CALM_S, at, found.raw))
         denial = self._centre.refuse(head, at) if head is not None else None
-        return Taken(items, [denial] if denial is not None else [], self._pay(1 + EVENT_COSTS, now_s))
+        return Taken(items, [denial] if denial is not None else [], 1 + EVENT_COSTS)
 
     def flooded(self, dropped: int, now_s: float, at: datetime) -> list[Event]:
         """Datagrams had to be dropped."""
@@ -190,16 +192,23 @@ class Peer:
                 fields["time"] = at
             elif "time" in layout:
                 since = args.get("since")
-                fields["time"] = datetime.fromisoformat(since) if since else at - timedelta(days=1)
-            if what == "post_check":
-                fields.setdefault("timeout_min", 10)
-                self._post_check_s = now_s + 60 * int(args.get("timeout_min", 10)) + POST_CHECK_GRACE_S
-            elif "count" in layout:
+                fields["time"] = self._moment(since) if since else at - timedelta(days=1)
+            if "count" in layout:
                 fields.setdefault("count", 10)
+            minutes = int(args.get("timeout_min", POST_CHECK_MIN))
+            if what == "post_check":
+                fields["timeout_min"] = minutes
             self.link.send(self._centre.ask(type_, fields, now_s, at))
+            if what == "post_check":
+                self._post_check_s = now_s + 60 * minutes + POST_CHECK_GRACE_S
         except (ValueError, ExchangesFull) as error:
             raise CommandRefused(f"{self.name}: {error}") from error
         return f"{self.name}: {LAYOUTS[type_].words.en} sent"
+
+    def _moment(self, text: str) -> datetime:
+        """A moment as a person writes it; without a zone it is meant as on the device."""
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=zone(self._centre.exchange.profile))
 
     def _failed(self, failed: list[Sent], at: datetime) -> list[Event]:
         named = [LAYOUTS[sent.unit[0]].words.en for sent in failed if sent.unit and sent.unit[0] in LAYOUTS]
@@ -217,13 +226,6 @@ class Peer:
         if self._faults.pop(fault, None) is None or self._faults:
             return []
         return [self._event(LINK, What.RESTORED, at, f"{self.name} is well again")]
-
-    def _pay(self, objects: int, now_s: float) -> float:
-        """Take from the device's allowance; how long it must wait if that is used up."""
-        most = self._per_s * BURST_S
-        self._allowance = min(most, self._allowance + (now_s - self._allowance_s) * self._per_s) - objects
-        self._allowance_s = now_s
-        return max(0.0, -self._allowance / self._per_s)
 
     def _point(self, part: str) -> str:
         return f"{self.name}:{part}"

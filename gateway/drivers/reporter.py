@@ -27,7 +27,8 @@ from gateway.drivers.config import Forward, known_profile
 
 QUEUED = 1000
 IN_FLIGHT = 4
-"""Reports sent and not confirmed; the next one waits."""
+URGENT_IN_FLIGHT = 12
+"""Reports sent and not confirmed; the next one waits, a fire not behind others."""
 TURN_S = 0.2
 CONNECT_S = 10.0
 
@@ -169,11 +170,17 @@ class Reporter(asyncio.Protocol, asyncio.DatagramProtocol):
         self._failed(due.failed)
         for data in due.again:
             self._send(data)
-        while (self._urgent or self._others) and len(self._flying) < IN_FLIGHT:
-            report = (self._urgent or self._others).popleft()
+        while (report := self._next()) is not None:
             data = self.device.report(report.unit, now_s, at, source=report.source)
             self._flying[int.from_bytes(data[2:4], "little")] = report
             self._send(data)
+
+    def _next(self) -> Report | None:
+        """The report whose turn it is; None = none, or too many are in flight."""
+        flying = len(self._flying)
+        if self._urgent:
+            return self._urgent.popleft() if flying < URGENT_IN_FLIGHT else None
+        return self._others.popleft() if self._others and flying < IN_FLIGHT else None
 
     def _take(self, frame: Frame) -> None:
         now_s, at = self._now()
@@ -217,7 +224,7 @@ class Reporter(asyncio.Protocol, asyncio.DatagramProtocol):
 
 def forwarder(config: Forward, pace: Pace) -> Reporter:
     """The line to another centre that hears what devices report here."""
-    return Reporter(config, pace)
+    return Reporter(config, pace, retry=Retry(config.retry_s))
 
 
 def _same(reporter: Reporter) -> Reporter:

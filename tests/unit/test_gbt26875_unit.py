@@ -233,3 +233,18 @@ def test_a_label_is_local_time_of_its_zone() -> None:
     """The same moment gives another label in another zone."""
     assert decode_label(encode_label(AT)) == AT
     assert encode_label(AT, timezone(timedelta(hours=9)))[2] == 10
+
+
+def test_the_tables_are_the_standards_where_others_differ() -> None:
+    """Codes that other implementations have wrong."""
+    assert codes.SYSTEMS[23] == ("fire power supply", "消防电源")
+    assert codes.SYSTEMS[20].zh == "消防电梯"
+    assert codes.ANALOGS[1].quantity == "count"
+    assert [(codes.ANALOGS[kind].uom, codes.ANALOGS[kind].per) for kind in (4, 5, 9)] == [
+        ("MPa", 10),
+        ("kPa", 10),
+        ("A", 10),
+    ]
+    assert codes.bits(0x02, codes.TRANSMITTER_OPERATION) == ["silence"]
+    assert codes.bits(0x20, codes.TRANSMITTER_OPERATION) == ["post_check_answer"]
+    assert codes.bits(0x20, codes.SYSTEM_OPERATION) == ["confirm"]
