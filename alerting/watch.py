@@ -30,7 +30,7 @@ from fengsui.viewer import Viewer
 SNAPSHOT_EVERY_S = 60.0
 TICK_S = 0.25
 FOLLOW_EVERY_S = 1.0
-"""Taking a changed registry over costs time for every point, 0.15 s at 10,000."""
+"""Taking over 100,000 points costs 0.2 s when one of them moved, 0.01 s when some only came along."""
 
 log = structlog.get_logger()
 

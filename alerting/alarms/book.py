@@ -122,6 +122,9 @@ class Book:
         self._silent_points: set[str] = set()
         self._offline_gateways: set[str] = set()
         self._unregistered: dict[str, set[str]] = {}
+        self._points: list[Point] = []
+        self._homes: dict[str, tuple[set[str], set[str]]] = {}
+        self._gateway_of: dict[str, str] = {}
         self.follow(points)
 
     def adopt(self, rules: RuleSet) -> None:
@@ -132,10 +135,15 @@ class Book:
 
     def follow(self, points: Sequence[Point]) -> None:
         """Take over a changed registry; open alarms keep what they were raised with."""
-        self._points = points
-        self._homes: dict[str, tuple[set[str], set[str]]] = {}
-        self._gateway_of = {point.id: point.gateway for point in points if point.zone}
-        for point in points:
+        known = len(self._points)
+        if points[:known] != self._points:
+            self._points, known = [], 0
+            self._homes.clear()
+            self._gateway_of.clear()
+        for point in points[known:]:
+            self._points.append(point)
+            if point.zone:
+                self._gateway_of[point.id] = point.gateway
             units, buildings = self._homes.setdefault(point.gateway, (set(), set()))
             units.add(point.unit)
             buildings.add(point.building)

@@ -54,7 +54,7 @@ class Engine:
     def __init__(self, rules: RuleSet, points: Sequence[Point], *, now_s: float) -> None:
         self.rules = rules
         self.presence = Presence(rules, points, now_s)
-        self._points = points
+        self._points = list(points)
         self._count = len(points)
         self._streams = {_REAL: Stream(rules, points)}
         self._zones = Zones(rules, points)
@@ -68,22 +68,38 @@ class Engine:
         return self.presence.nbytes + sum(stream.nbytes for stream in self._streams.values())
 
     def follow(self, points: Sequence[Point], *, now_s: float) -> None:
-        """Take over a changed registry; a point keeps its state as long as its rules stay the same."""
+        """Take over a changed registry; a point keeps its state as long as its rules stay the same.
+
+        Points that only came along cost a copy of the state, not a look at every point.
+        """
+        if points[: self._count] != self._points:
+            self.presence.follow(points, now_s)
+            self._make_anew(points)
+            return
+        if not (added := points[self._count :]):
+            return
+        for stream in self._streams.values():
+            stream.join(Stream(self.rules, added))
+        self._zones.grow(added)
+        self.presence.grow(added, now_s)
+        self._points += added
+        self._count += len(added)
+
+    def _make_anew(self, points: Sequence[Point]) -> None:
         states = {name: stream.state() for name, stream in self._streams.items()}
-        self._points, self._count = points, len(points)
+        self._points, self._count = list(points), len(points)
         for name, state in states.items():
             self._streams[name] = Stream(self.rules, points)
             self._streams[name].restore(state)
         zones = Zones(self.rules, points)
         zones.restore(self._zones.state())
         self._zones = zones
-        self.presence.follow(points, now_s)
 
     def adopt(self, rules: RuleSet, *, now_s: float) -> None:
         """Take over changed rules; a rule that stays in its version keeps its state."""
         self.rules = rules
         self.presence.adopt(rules, now_s)
-        self.follow(self._points, now_s=now_s)
+        self._make_anew(self._points)
 
     def orphans(self, active: Iterable[ActiveRule]) -> list[ActiveRule]:
         """Which of these no rule holds any more: it is gone, or does not judge that point.

@@ -17,7 +17,7 @@ longer than ``factor`` times the calmest of its first day.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +80,15 @@ class Flats(Recursions[_Seen]):
         """Bytes of state for all points, the ends of their ranges included."""
         ends = 0 if self._low is None or self._high is None else self._low.nbytes + self._high.nbytes
         return super().nbytes + ends
+
+    def join(self, other: Self) -> None:
+        """Take over what another one of the same rules holds: its points come after one's own."""
+        super().join(other)
+        if self._low is not None and self._high is not None:
+            assert other._low is not None  # its rules are the same
+            assert other._high is not None
+            self._low = np.append(self._low, other._low)
+            self._high = np.append(self._high, other._high)
 
     def _known(self, slot: int, number: int, point: int, at_us: int) -> dict[str, float]:
         last, since_s, longest_s, begun_s, changes, _ = self._same[slot, point].tolist()

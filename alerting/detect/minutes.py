@@ -7,7 +7,7 @@ a reading is missing; it is never filled in. Points without a slow rule cost not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +131,15 @@ class Minutes:
         if not len(by):
             return []
         return _passes(_closed(ended, before_ended, readings.row, readings.point, by))
+
+    def join(self, other: Self) -> None:
+        """Take over what another one holds: its points come after one's own."""
+        before, wanted = len(self._dense), len(self._points)
+        theirs = np.where(other._dense >= 0, other._dense + wanted, -1).astype(np.int32)
+        self._dense = np.concatenate([self._dense, theirs])
+        self._points = np.concatenate([self._points, other._points + before])
+        self._open = np.concatenate([self._open, other._open])
+        self._before = np.concatenate([self._before, other._before])
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """A copy of the state."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +158,13 @@ class Order:
     def nbytes(self) -> int:
         """Bytes of state for all points."""
         return self._newest_us.nbytes + self._offset_us.nbytes + self._broken.nbytes
+
+    def join(self, other: Self) -> None:
+        """Take over what another one holds: its points come after one's own."""
+        self._newest_us = np.append(self._newest_us, other._newest_us)
+        self._offset_us = np.append(self._offset_us, other._offset_us)
+        self._broken = np.append(self._broken, other._broken)
+        self._any_broken |= other._any_broken
 
     def newest_us(self, point: int) -> int:
         """Stamp of the newest usable reading of a point; ``NEVER`` = none yet."""

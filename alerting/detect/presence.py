@@ -51,16 +51,28 @@ class Presence:
 
     def follow(self, points: Sequence[Point], now_s: float) -> None:
         """Take over a changed registry; the timers of new points start now."""
-        self._points = points
-        count, known = len(points), len(self._heard_s)
-        self._heard_s = np.concatenate([self._heard_s, np.full(count - known, now_s)])
-        self._silent = np.concatenate([self._silent, np.zeros(count - known, np.bool_)])
+        self._points: list[Point] = []
+        self._rule = np.empty(0, np.int16)
+        self._after_s = self._plain_after_s = np.empty(0, np.float32)
+        self._gateway = np.empty(0, np.int32)
+        self.grow(points, now_s)
+
+    def grow(self, added: Sequence[Point], now_s: float) -> None:
+        """Take over further points; their timers start now."""
+        self._points += added
+        more, count = len(self._points) - len(self._heard_s), len(added)
+        self._heard_s = np.append(self._heard_s, np.full(more, now_s))
+        self._silent = np.append(self._silent, np.zeros(more, np.bool_))
         rules = self._rules.silence
         numbers = {rule.quantity: number for number, rule in enumerate(rules)}
-        self._rule = np.fromiter((numbers.get(p.quantity, numbers[""]) for p in points), np.int16, count)
-        self._after_s = np.array([rule.after_s for rule in rules], np.float32)[self._rule]
-        self._plain_after_s = np.array([rule.plain_after_s for rule in rules], np.float32)[self._rule]
-        self._gateway = np.fromiter((self._enter(p.gateway, now_s) for p in points), np.int32, count)
+        rule = np.fromiter((numbers.get(p.quantity, numbers[""]) for p in added), np.int16, count)
+        self._rule = np.append(self._rule, rule)
+        after_s = np.array([rule.after_s for rule in rules], np.float32)
+        plain_after_s = np.array([rule.plain_after_s for rule in rules], np.float32)
+        self._after_s = np.append(self._after_s, after_s[rule])
+        self._plain_after_s = np.append(self._plain_after_s, plain_after_s[rule])
+        gateway = np.fromiter((self._enter(p.gateway, now_s) for p in added), np.int32, count)
+        self._gateway = np.append(self._gateway, gateway)
 
     def adopt(self, rules: RuleSet, now_s: float) -> None:
         """Take over changed rules; who is silent or offline by a rule of another name is so anew."""

@@ -9,7 +9,8 @@ Delay: ``on_delay_s``, rounded up to the next reading. Cost: 27 bytes per rule a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Ranges(Runs):
         rules: In the order of their numbers in the state.
         points: By index, dense.
     """
+
+    FIXED: ClassVar[Mapping[str, float]] = {"_low": -np.inf, "_high": np.inf}
 
     def __init__(self, rules: Sequence[Range], points: Sequence[Point]) -> None:
         super().__init__(rules, points)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,11 @@ class Runs(Slots, ABC):
     @abstractmethod
     def _judge(self, slot: int, series: Series) -> list[Crossing]:
         """What the rules in one slot of every point say."""
+
+    def join(self, other: Self) -> None:
+        """Take over what another one of the same rules holds: its points come after one's own."""
+        super().join(other)
+        self._hot = np.concatenate([self._hot, other._hot])
 
     def assume_active(self, rule: str, point: int) -> None:
         """Take over from the alarm book that ``rule`` is active at ``point``, if it still applies there."""

@@ -8,7 +8,7 @@ are then the same for all of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,9 @@ class Detector(Stateful, Protocol):
         Changes nothing.
         """
 
+    def join(self, other: Self) -> None:
+        """Take over what another one of the same rules holds: its points come after one's own."""
+
 
 class Slots:
     """Base of the detectors with rules in slots: assignment, saving, restoring.
@@ -84,11 +87,13 @@ class Slots:
         points: By index, dense.
 
     ``SLOT_ARRAYS`` names the attributes of shape (slots, points, ...) and ``POINT_ARRAYS`` those of shape
-    (points, ...) that are state.
+    (points, ...) that are state. ``FIXED`` names those of shape (slots, points) that follow from rules and
+    points, each with what it holds where there is no rule.
     """
 
     SLOT_ARRAYS: ClassVar[tuple[str, ...]] = ()
     POINT_ARRAYS: ClassVar[tuple[str, ...]] = ()
+    FIXED: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, rules: Sequence[Rule], points: Sequence[Point]) -> None:
         self._numbered = tuple(rules)
@@ -146,9 +151,27 @@ class Slots:
         for name in self.POINT_ARRAYS:
             self._array(name)[:count] = state[name.lstrip("_")][:count]
 
+    def join(self, other: Self) -> None:
+        """Take over what another one of the same rules holds: its points come after one's own."""
+        slots = max(len(self._rule), len(other._rule))
+        fills = {"_rule": -1.0} | dict.fromkeys(self.SLOT_ARRAYS, 0.0) | dict(self.FIXED)
+        for name, fill in fills.items():
+            parts = [with_slots(each._array(name), slots, fill) for each in (self, other)]
+            setattr(self, name, np.concatenate(parts, axis=1))
+        for name in self.POINT_ARRAYS:
+            setattr(self, name, np.concatenate([self._array(name), other._array(name)]))
+
     def _array(self, name: str) -> NDArray[Any]:
         array: NDArray[Any] = getattr(self, name)
         return array
+
+
+def with_slots(array: NDArray[Any], slots: int, fill: float) -> NDArray[Any]:
+    """The array with so many slots; nobody reads the state where there is no rule."""
+    if len(array) == slots:
+        return array
+    more: NDArray[Any] = np.full((slots - len(array), *array.shape[1:]), fill, array.dtype)
+    return np.concatenate([array, more])
 
 
 def shared(number: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -173,14 +196,14 @@ def store(table: Floats, points: Rows, columns: Floats) -> None:
 
 
 def assign(rules: Sequence[Rule], points: Sequence[Point]) -> NDArray[np.int16]:
-    """Number of the rule in each slot of each point, shape (slots, points); -1 = no rule there.
+    """Number of the rule in each slot of each of ``points``, shape (slots, points); -1 = no rule there.
 
     A rule applies to the points of its quantity and unit of measure inside its scope. Slots are filled from
     the first one on, so there are as many as the most rules of this kind at any one point.
     """
     alike: dict[tuple[str, str], list[int]] = {}
-    for point in points:
-        alike.setdefault((point.quantity, point.uom), []).append(point.index)
+    for place, point in enumerate(points):
+        alike.setdefault((point.quantity, point.uom), []).append(place)
     of_quantity = {quantity: np.array(indices, np.intp) for quantity, indices in alike.items()}
     places = Places(points)
     taken = np.zeros(len(points), np.intp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,3 +83,9 @@ class Slow:
         for part, tracks in self._tracks.items():
             if own := part_of(state, part):
                 tracks.restore(own)
+
+    def join(self, other: Self) -> None:
+        """Take over what another one of the same rules holds: its points come after one's own."""
+        self._minutes.join(other._minutes)
+        for name, tracks in self._tracks.items():
+            tracks.join(other._tracks[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,13 @@ class Stream:
             own = part_of(state, part)
             if own or owner is self._order:
                 owner.restore(own)
+
+    def join(self, other: Self) -> None:
+        """Take over what another one of the same rules holds: its points come after one's own."""
+        self._order.join(other._order)
+        for name, detector in self._detectors.items():
+            detector.join(other._detectors[name])
+        self._gate.join(other._gate)
 
     def _parts(self) -> dict[str, Order | Detector | Gate]:
         return {"order": self._order, **self._detectors, "gate": self._gate}

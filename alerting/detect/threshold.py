@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from alerting.detect.order import Bools, Readings, Rows, Series
 from alerting.detect.rules import Threshold
 from alerting.detect.runs import Runs, Turned
-from alerting.detect.slots import Crossing, shared
+from alerting.detect.slots import Crossing, shared, with_slots
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point, Quality
 
@@ -39,6 +40,21 @@ class Thresholds(Runs):
     def nbytes(self) -> int:
         """Bytes of state for all points."""
         return super().nbytes + (0 if self._own is self._rule else self._own.nbytes)
+
+    def join(self, other: Self) -> None:
+        """Take over what another one of the same rules holds: its points come after one's own."""
+        if self._own is self._rule:
+            super().join(other)
+            self._own = self._rule
+            return
+        given, limits = len(self._numbered), len(self._limit) - 1
+        own, theirs = self._own, np.where(other._own >= given, other._own + (limits - given), other._own)
+        super().join(other)
+        slots = len(self._rule)
+        self._own = np.concatenate([with_slots(own, slots, -1), with_slots(theirs, slots, -1)], axis=1)
+        for name in ("_sign", "_limit", "_reset"):
+            mine, more = self._array(name), other._array(name)
+            setattr(self, name, np.concatenate([mine[:-1], more[given:-1], mine[-1:]]))
 
     def late(self, readings: Readings) -> list[Crossing]:
         """Judge late readings, which change no state, by the limit alone."""

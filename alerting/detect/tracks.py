@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from alerting.detect.minutes import MINUTE_US, Closed
 from alerting.detect.order import NEVER, Bools, Floats, Rows
 from alerting.detect.rules import Minutely
 from alerting.detect.runs import ACTIVE, follow
-from alerting.detect.slots import Crossing, Inside, assign, identity
+from alerting.detect.slots import Crossing, Inside, assign, identity, with_slots
 from alerting.detect.verdict import VerdictKind
 from fengsui.model import Point
 
@@ -113,6 +113,18 @@ class Tracks(ABC):
         old, new = np.flatnonzero(there), order[found[there]]
         for name in ("_state", "_since_us", *self.ARRAYS):
             self._array(name)[new] = state[name.lstrip("_")][old]
+
+    def join(self, other: Self) -> None:
+        """Take over what another one of the same rules holds: its points come after one's own."""
+        before, tracks = self._track.shape[1], len(self._point)
+        slots = max(len(self._track), len(other._track))
+        theirs = np.where(other._track >= 0, other._track + tracks, -1).astype(np.int32)
+        self._track = np.concatenate(
+            [with_slots(self._track, slots, -1), with_slots(theirs, slots, -1)], axis=1
+        )
+        self._point = np.concatenate([self._point, other._point + np.int32(before)])
+        for name in ("_rule", "_state", "_since_us", *self.ARRAYS):
+            setattr(self, name, np.concatenate([self._array(name), other._array(name)]))
 
     @abstractmethod
     def _follow(self, closed: Closed, track: Rows) -> list[Crossing]:

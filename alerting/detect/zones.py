@@ -113,9 +113,13 @@ class Zones:
     def __init__(self, rules: RuleSet, points: Sequence[Point]) -> None:
         self._rules = {rule.name: rule for rule in rules.coincidence}
         self._about_readings = {rule.name: rule for rule in rules.about_readings()}
-        self._points = points
+        self._points = list(points)
         self._watches: dict[_Key, _Watch] = {}
         self._next_us: float = np.inf
+
+    def grow(self, added: Sequence[Point]) -> None:
+        """Take over further points."""
+        self._points += added
 
     def update(
         self, verdicts: Iterable[Verdict], events: Iterable[DeviceEvent], clock_us: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -78,7 +79,7 @@ async def stranger(
         stack.broker.port,
         username=user,
         password=password,
-        identifier=f"{user}-stranger",
+        identifier=f"{user}-{secrets.token_hex(8)}",  # one that returns at once is put off as one that flaps
         max_inflight_messages=1_000,
         will=aiomqtt.Will(will[0], will[1], qos=1) if will else None,
     ) as client:
