@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerting.detect.rules import RuleSet, Silence
+from alerting.detect.scope import EVERYWHERE, Places
 from fengsui.model import Point
 
 MAX_GATEWAYS = 10_000
@@ -56,8 +57,7 @@ class Presence:
         self._heard_s = np.concatenate([self._heard_s, np.full(count - known, now_s)])
         self._silent = np.concatenate([self._silent, np.zeros(count - known, np.bool_)])
         rules = self._rules.silence
-        numbers = {rule.quantity: number for number, rule in enumerate(rules)}
-        self._rule = np.fromiter((numbers.get(p.quantity, numbers[""]) for p in points), np.int16, count)
+        self._rule = _assigned(rules, points)
         self._after_s = np.array([rule.after_s for rule in rules], np.float32)[self._rule]
         self._plain_after_s = np.array([rule.plain_after_s for rule in rules], np.float32)[self._rule]
         self._gateway = np.fromiter((self._enter(p.gateway, now_s) for p in points), np.int32, count)
@@ -173,3 +173,16 @@ class Presence:
         self._kind = np.append(self._kind, np.int8(_UNHEARD))
         self._offline = np.append(self._offline, False)
         return number
+
+
+def _assigned(rules: Sequence[Silence], points: Sequence[Point]) -> NDArray[np.int16]:
+    """The number of the rule that counts at each point."""
+    places, quantity = Places(points), np.array([p.quantity for p in points], np.str_)
+    ranked = sorted(range(len(rules)), key=lambda n: (rules[n].scope == EVERYWHERE, not rules[n].quantity))
+    assigned = np.zeros(len(points), np.int16)
+    for number in reversed(ranked):
+        fits = places.covered(rules[number].scope)
+        if rules[number].quantity:
+            fits &= quantity == rules[number].quantity
+        assigned[fits] = number
+    return assigned

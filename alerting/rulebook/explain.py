@@ -54,17 +54,17 @@ _BOUND = {"low": ("low", "下限"), "high": ("high", "上限")}
 def explain(rule: AnyRule) -> list[Words]:
     """What a rule does, a sentence each; whatever can be set in it is said."""
     sentences = _SAYS[type(rule)](rule)
-    if not isinstance(rule, Rule):
-        return sentences
-    about = f"{rule.quantity} in {rule.uom}"
-    first = _class(rule, f"for points of {about}", f"适用于 {rule.quantity}({rule.uom})测点")
+    if isinstance(rule, Rule):
+        about = f"{rule.quantity} in {rule.uom}"
+        first = _class(rule, f"for points of {about}", f"适用于 {rule.quantity}({rule.uom})测点")
+        sentences = [first, *sentences]
     if isinstance(rule, Held):
-        sentences = [*sentences, *_held(rule)]
-    if parts := rule.scope.parts():
-        sentences = [*sentences, _scope(parts)]
-    if rule.schedule is not None:
-        sentences = [*sentences, _schedule(rule.schedule)]
-    return [first, *sentences]
+        sentences += _held(rule)
+    if not isinstance(rule, Offline) and (parts := rule.scope.parts()):
+        sentences.append(_scope(parts))
+    if isinstance(rule, Rule) and rule.schedule is not None:
+        sentences.append(_schedule(rule.schedule))
+    return sentences
 
 
 def _class(rule: Rule | Coincidence, about_en: str, about_zh: str) -> Words:
