@@ -122,7 +122,7 @@ def test_patience_per_quantity() -> None:
 
 
 def test_one_of_several_rules_counts_at_each_point() -> None:
-    """One with a scope before one without, of the quantity before any, the first of the file before the next."""
+    """One with a scope before one without, of the quantity before any, the first before the next."""
     cellar = Scope(zone="cellar")
     rules = (
         Silence(name="slow", quantity="level", after_s=600.0),
