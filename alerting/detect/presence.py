@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerting.detect.rules import RuleSet, Silence
+from alerting.detect.scope import EVERYWHERE, Places
 from fengsui.model import Point
 
 MAX_GATEWAYS = 10_000
@@ -64,8 +65,7 @@ class Presence:
         self._heard_s = np.append(self._heard_s, np.full(more, now_s))
         self._silent = np.append(self._silent, np.zeros(more, np.bool_))
         rules = self._rules.silence
-        numbers = {rule.quantity: number for number, rule in enumerate(rules)}
-        rule = np.fromiter((numbers.get(p.quantity, numbers[""]) for p in added), np.int16, count)
+        rule = _assigned(rules, added)
         self._rule = np.append(self._rule, rule)
         after_s = np.array([rule.after_s for rule in rules], np.float32)
         plain_after_s = np.array([rule.plain_after_s for rule in rules], np.float32)
@@ -185,3 +185,16 @@ class Presence:
         self._kind = np.append(self._kind, np.int8(_UNHEARD))
         self._offline = np.append(self._offline, False)
         return number
+
+
+def _assigned(rules: Sequence[Silence], points: Sequence[Point]) -> NDArray[np.int16]:
+    """The number of the rule that counts at each point."""
+    places, quantity = Places(points), np.array([p.quantity for p in points], np.str_)
+    ranked = sorted(range(len(rules)), key=lambda n: (rules[n].scope == EVERYWHERE, not rules[n].quantity))
+    assigned = np.zeros(len(points), np.int16)
+    for number in reversed(ranked):
+        fits = places.covered(rules[number].scope)
+        if rules[number].quantity:
+            fits &= quantity == rules[number].quantity
+        assigned[fits] = number
+    return assigned

@@ -394,7 +394,9 @@ class Coincidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     quantities: tuple[str, ...] = ()
     """... about one of these quantities (empty: about any) ..."""
     ignoring: tuple[str, ...] = ()
-    """... and about none of these."""
+    """... and about none of these ..."""
+    scope: Scope = EVERYWHERE
+    """... at one of these points."""
     including: AlarmClass | None = None
     """At least one of them is of this class."""
     devices: int = 1
@@ -441,12 +443,17 @@ class Coincidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A point without one usable reading for ``after_s`` of receive time, while its gateway is online."""
+    """A point without one usable reading for ``after_s`` of receive time, while its gateway is online.
+
+    Of several that fit a point one counts: with a scope before without, of its quantity before any quantity,
+    else the first.
+    """
 
     name: str = "no-data"
     version: int = 1
     quantity: str = ""
     """Empty: every quantity that has no rule of its own."""
+    scope: Scope = EVERYWHERE
     after_s: float = 60.0
     plain_after_s: float = 900.0
     """The same for a device without a gateway of ours, which says nothing between two readings."""
@@ -517,5 +524,12 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise RuleError(f"rule {sorted(twice)[0]}: the name is used twice")
-        if [r.quantity for r in self.silence].count("") != 1:
-            raise RuleError('silence: exactly one rule must be for every quantity (quantity = "")')
+        if [r.quantity for r in self.silence if r.scope == EVERYWHERE].count("") != 1:
+            raise RuleError(
+                "silence: exactly one rule must be for every quantity and point (no quantity and no scope)"
+            )
+        silences = [(r.name, r.quantity) for r in self.silence]
+        for name, quantity in silences:
+            if silences.count((name, quantity)) > 1:
+                about = quantity or "every quantity"
+                raise RuleError(f"silence {name}: two are for {about}; give one another name")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from alerting.detect.rules import (
     Change,
@@ -43,6 +43,13 @@ JOINING_TOLD = 8
 """Signals that the reasons of a zone's verdict tell one by one."""
 
 
+class Words(NamedTuple):
+    """The same in English and in Chinese."""
+
+    en: str
+    zh: str
+
+
 class Joining(NamedTuple):
     """A point's part in a verdict about its zone."""
 
@@ -52,150 +59,116 @@ class Joining(NamedTuple):
     """Of the point's own verdict or its device; None = not known any more."""
 
 
+def shown(uom: str) -> str:
+    """A unit of measure as sentences write it."""
+    return _SHOWN.get(uom, uom)
+
+
 def reason(crossing: Crossing) -> Reason:
-    """Why this reading made its rule raise."""
+    """Why this reading made its rule raise: the rule's label, and what its kind says of the reading."""
     rule = crossing.rule
-    match rule:
-        case Threshold():
-            en, zh = _threshold(rule, crossing)
-        case Rate():
-            en, zh = _rate(rule, crossing)
-        case Change():
-            en, zh = _change(rule, crossing)
-        case Range():
-            en, zh = _range(rule, crossing)
-        case Flat():
-            en, zh = _flat(rule, crossing)
-        case Trend():
-            en, zh = _trend(rule, crossing)
-        case Drift():
-            en, zh = _drift(rule, crossing)
-        case Season():
-            en, zh = _season(rule, crossing)
-        case Noise():
-            en, zh = _noise(rule, crossing)
-        case _:
-            raise AssertionError(f"no words for {type(rule).__name__}")
-    return Reason(rule.name, crossing.observed, crossing.limit, crossing.window_s, en, zh)
+    said = _SAYS[type(rule)](rule, crossing, shown(rule.uom))
+    return Reason(
+        rule.name, crossing.observed, crossing.limit, crossing.window_s,
+        f"{rule.label_en or rule.quantity}{said.en}", f"{rule.label_zh or rule.quantity}{said.zh}",
+    )  # fmt: skip
 
 
-def _threshold(rule: Threshold, crossing: Crossing) -> tuple[str, str]:
+def _threshold(rule: Threshold, crossing: Crossing, uom: str) -> Words:
     en, zh = ("at or above", "达到或超过") if rule.above is not None else ("at or below", "达到或低于")
-    label_en, label_zh = _labels(rule)
     lasting_en = f" for {rule.on_delay_s:g} s" if rule.on_delay_s else ""
     lasting_zh = f",持续 {rule.on_delay_s:g} 秒" if rule.on_delay_s else ""
-    uom = _SHOWN.get(rule.uom, rule.uom)
-    return (
-        f"{label_en} {crossing.observed:.4g} {uom} {en} {crossing.limit:g} {uom}{lasting_en}",
-        f"{label_zh} {crossing.observed:.4g} {uom} {zh} {crossing.limit:g} {uom}{lasting_zh}",
-    )
+    value, limit = f"{crossing.observed:.4g} {uom}", f"{crossing.limit:g} {uom}"
+    return Words(f" {value} {en} {limit}{lasting_en}", f" {value} {zh} {limit}{lasting_zh}")
 
 
-def _rate(rule: Rate, crossing: Crossing) -> tuple[str, str]:
-    label_en, label_zh = _labels(rule)
+def _rate(rule: Rate, crossing: Crossing, uom: str) -> Words:
     en, zh = ("fell", "下降") if rule.falling else ("rose", "上升")
-    uom = _SHOWN.get(rule.uom, rule.uom)
     slow = rule.limit_per_min
-    change = crossing.observed + slow * crossing.window_s / 60
+    change = f"{crossing.observed + slow * crossing.window_s / 60:.3g} {uom}"
     more, limit = f"{crossing.observed:.3g} {uom}", f"{crossing.limit:g} {uom}"
-    return (
-        f"{label_en} {en} {change:.3g} {uom} in {crossing.window_s:.3g} s, {more} more than at "
-        f"{slow:g} {uom}/min (limit {limit})",
-        f"{label_zh} {crossing.window_s:.3g} 秒内{zh} {change:.3g} {uom},"
-        f"比 {slow:g} {uom}/min 多 {more}(限值 {limit})",
+    window = f"{crossing.window_s:.3g}"
+    return Words(
+        f" {en} {change} in {window} s, {more} more than at {slow:g} {uom}/min (limit {limit})",
+        f" {window} 秒内{zh} {change},比 {slow:g} {uom}/min 多 {more}(限值 {limit})",
     )
 
 
-def _change(rule: Change, crossing: Crossing) -> tuple[str, str]:
-    label_en, label_zh = _labels(rule)
-    uom = _SHOWN.get(rule.uom, rule.uom)
+def _change(rule: Change, crossing: Crossing, uom: str) -> Words:
     en, zh = ("above", "高于") if crossing.observed > crossing.limit else ("below", "低于")
     value, usual = f"{crossing.observed:.4g} {uom}", f"{crossing.limit:.4g} {uom}"
     minutes = f"{crossing.window_s / 60:.3g}"
-    return (
-        f"{label_en} {value}, for {minutes} min {en} the usual {usual}",
-        f"{label_zh} {value},{minutes} 分钟来{zh}平常的 {usual}",
+    return Words(
+        f" {value}, for {minutes} min {en} the usual {usual}", f" {value},{minutes} 分钟来{zh}平常的 {usual}"
     )
 
 
-def _range(rule: Range, crossing: Crossing) -> tuple[str, str]:
-    label_en, label_zh = _labels(rule)
-    uom = _SHOWN.get(rule.uom, rule.uom)
+def _range(rule: Range, crossing: Crossing, uom: str) -> Words:
     value, limit = f"{crossing.observed:.4g} {uom}", f"{crossing.limit:g} {uom}"
     if crossing.observed > crossing.limit:
-        return (
-            f"{label_en} {value} is above all it can be ({limit})",
-            f"{label_zh} {value} 超出可能的上限({limit})",
-        )
+        return Words(f" {value} is above all it can be ({limit})", f" {value} 超出可能的上限({limit})")
     if crossing.observed < crossing.limit:
-        return (
-            f"{label_en} {value} is below all it can be ({limit})",
-            f"{label_zh} {value} 低于可能的下限({limit})",
-        )
-    return f"{label_en} {value} is out of range, says its source", f"{label_zh} {value} 被来源标为超量程"
+        return Words(f" {value} is below all it can be ({limit})", f" {value} 低于可能的下限({limit})")
+    return Words(f" {value} is out of range, says its source", f" {value} 被来源标为超量程")
 
 
-def _flat(rule: Flat, crossing: Crossing) -> tuple[str, str]:
-    label_en, label_zh = _labels(rule)
-    hours = f"{crossing.observed / 3600:.3g}"
+def _flat(rule: Flat, crossing: Crossing, uom: str) -> Words:
+    hours, limit = f"{crossing.observed / 3600:.3g}", f"{crossing.limit / 3600:.3g}"
     if crossing.limit == rule.rail_s:
-        return f"{label_en} at the end of its range for {hours} h", f"{label_zh} 停在量程端点 {hours} 小时"
-    limit = f"{crossing.limit / 3600:.3g}"
-    return (
-        f"{label_en} has not changed for {hours} h, more than {limit} h: stuck",
-        f"{label_zh} {hours} 小时没有任何变化,超过 {limit} 小时:疑似卡死",
+        return Words(f" at the end of its range for {hours} h", f" 停在量程端点 {hours} 小时")
+    return Words(
+        f" has not changed for {hours} h, more than {limit} h: stuck",
+        f" {hours} 小时没有任何变化,超过 {limit} 小时:疑似卡死",
     )
 
 
-def _trend(rule: Trend, crossing: Crossing) -> tuple[str, str]:
+def _trend(rule: Trend, crossing: Crossing, uom: str) -> Words:
     en, zh = ("falling", "下降") if crossing.observed < 0 else ("rising", "上升")
-    label_en, label_zh = _labels(rule)
-    uom = _SHOWN.get(rule.uom, rule.uom)
-    rate = f"{abs(crossing.observed):.2g} {uom}/min"
+    rate, limit = f"{abs(crossing.observed):.2g} {uom}/min", f"{crossing.limit:g} {uom}"
     minutes = round(crossing.window_s / 60)
     when_en, when_zh = (f"in {minutes} min", f"{minutes} 分钟后") if minutes else ("now", "现已")
-    return (
-        f"{label_en} {en} {rate}, {crossing.limit:g} {uom} {when_en}",
-        f"{label_zh}以 {rate} {zh},{when_zh}达到 {crossing.limit:g} {uom}",
-    )
+    return Words(f" {en} {rate}, {limit} {when_en}", f"以 {rate} {zh},{when_zh}达到 {limit}")
 
 
-def _drift(rule: Drift, crossing: Crossing) -> tuple[str, str]:
-    label_en, label_zh = _labels(rule)
-    uom = _SHOWN.get(rule.uom, rule.uom)
+def _drift(rule: Drift, crossing: Crossing, uom: str) -> Words:
     drift, limit = f"{crossing.observed:+.2g} {uom}", f"{crossing.limit:g} {uom}"
-    return (
-        f"{label_en}: quiet level drifted by {drift} from its reference, limit {limit}; "
-        "clean or check the sensor",
-        f"{label_zh}:静态值较基准漂移 {drift},限值 {limit};请清洁或检查探测器",
+    return Words(
+        f": quiet level drifted by {drift} from its reference, limit {limit}; clean or check the sensor",
+        f":静态值较基准漂移 {drift},限值 {limit};请清洁或检查探测器",
     )
 
 
-def _season(rule: Season, crossing: Crossing) -> tuple[str, str]:
+def _season(rule: Season, crossing: Crossing, uom: str) -> Words:
     en, zh = ("at most", "不高于") if crossing.observed >= crossing.limit else ("at least", "不低于")
-    label_en, label_zh = _labels(rule)
-    uom = _SHOWN.get(rule.uom, rule.uom)
     value, limit = f"{crossing.observed:.4g} {uom}", f"{crossing.limit:.4g} {uom}"
     minutes = round(crossing.window_s / 60)
-    return (
-        f"{label_en} {value} for {minutes} min, usually {en} {limit} at this hour of the week",
-        f"{label_zh} {value},持续 {minutes} 分钟,每周此时通常{zh} {limit}",
+    return Words(
+        f" {value} for {minutes} min, usually {en} {limit} at this hour of the week",
+        f" {value},持续 {minutes} 分钟,每周此时通常{zh} {limit}",
     )
 
 
-def _noise(rule: Noise, crossing: Crossing) -> tuple[str, str]:
-    label_en, label_zh = _labels(rule)
-    uom = _SHOWN.get(rule.uom, rule.uom)
+def _noise(rule: Noise, crossing: Crossing, uom: str) -> Words:
     scatter, limit = f"{crossing.observed:.2g} {uom}", f"{crossing.limit:.2g} {uom}"
-    return (
-        f"{label_en} scatters by {scatter} (standard deviation), limit {limit}, in most of "
-        f"{rule.window_minutes} min; check the wiring",
-        f"{label_zh}抖动 {scatter}(标准差),限值 {limit},{rule.window_minutes} 分钟内多数时间如此;请检查接线",
+    return Words(
+        f" scatters by {scatter} (standard deviation), limit {limit}, in most of {rule.window_minutes} min; "
+        "check the wiring",
+        f"抖动 {scatter}(标准差),限值 {limit},{rule.window_minutes} 分钟内多数时间如此;请检查接线",
     )
 
 
-def _labels(rule: Rule) -> tuple[str, str]:
-    return rule.label_en or rule.quantity, rule.label_zh or rule.quantity
+_SAYS: Mapping[type[Rule], Callable[[Any, Crossing, str], Words]] = {
+    Threshold: _threshold,
+    Rate: _rate,
+    Change: _change,
+    Range: _range,
+    Flat: _flat,
+    Trend: _trend,
+    Drift: _drift,
+    Season: _season,
+    Noise: _noise,
+}
+"""By kind: what follows the rule's label, given the rule, the reading, and the unit of measure as shown."""
 
 
 def together(rule: Coincidence, count: int, joining: Sequence[Joining]) -> tuple[Reason, ...]:

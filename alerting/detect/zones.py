@@ -226,6 +226,7 @@ class Zones:
             and (not rule.quantities or point.quantity in rule.quantities)
             and point.quantity not in rule.ignoring
             and (point.device or not rule.linkage)
+            and rule.scope.covers(point)
         )
         return _Key(rule.name, Zone(point.unit, point.building, point.zone), test) if counts else None
 

@@ -152,7 +152,7 @@ def play(test: RuleTest, rules: RuleSet) -> list[Said]:
         ValueError: The test is longer than ``MAX_STEPS``.
     """
     points = [_point(index, signal) for index, signal in enumerate(test.points)]
-    values, present, alive = _columns(test)
+    values, present, outside, alive = _columns(test)
     start_us, gateways = test.start_us(), sorted({point.gateway for point in points})
     engine = Engine(rules, points, now_s=0.0)
     usual = np.isfinite(values).all(axis=1) & alive
@@ -171,9 +171,10 @@ def play(test: RuleTest, rules: RuleSet) -> list[Said]:
         if alive[end - 1]:
             for gateway in gateways:
                 engine.gateway_seen(gateway, now_s=now_s, fresh=step == 0)
+        quality = np.where(outside[row, point], np.uint8(Quality.OUT_OF_RANGE), np.uint8(Quality.GOOD))
         verdicts = engine.update(
-            point.astype(np.int32), at_us, values[row, point],
-            np.full(len(row), Quality.GOOD, np.uint8), at_us, np.zeros(len(row), np.int64), now_s=now_s,
+            point.astype(np.int32), at_us, values[row, point], quality,
+            at_us, np.zeros(len(row), np.int64), now_s=now_s,
         )  # fmt: skip
         verdicts += engine.advance(now_s=now_s, now_us=start_us + round(now_s * 1e6))
         said += [
@@ -242,20 +243,29 @@ def _point(index: int, signal: Signal) -> Point:
     )  # fmt: skip
 
 
-def _columns(test: RuleTest) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Values and where readings are, shape (steps, points), and signs of life, shape (steps,)."""
-    columns = [samples(parse(signal.series)) for signal in test.points]
-    beats = samples(parse(test.heartbeats))[1] if test.heartbeats != "" else None
-    steps = max(len(value) for value, _ in columns)
+class _Columns(NamedTuple):
+    """A test unfolded: three arrays of shape (steps, points), and the gateways' signs of life, (steps,)."""
+
+    value: NDArray[np.float64]
+    present: NDArray[np.bool_]
+    outside: NDArray[np.bool_]
+    alive: NDArray[np.bool_]
+
+
+def _columns(test: RuleTest) -> _Columns:
+    signals = [samples(parse(signal.series)) for signal in test.points]
+    beats = None if test.heartbeats == "" else samples(parse(test.heartbeats)).present
+    steps = max(len(each.value) for each in signals)
     steps = steps if beats is None else max(steps, len(beats))
-    if steps * len(columns) > MAX_STEPS:
-        raise ValueError(f"{steps} samples of {len(columns)} points; a test has at most {MAX_STEPS}")
-    values = np.full((steps, len(columns)), np.nan)
-    present = np.zeros((steps, len(columns)), np.bool_)
-    for number, (value, is_there) in enumerate(columns):
-        values[: len(value), number], present[: len(value), number] = value, is_there
+    shape = steps, len(signals)
+    if steps * len(signals) > MAX_STEPS:
+        raise ValueError(f"{steps} samples of {len(signals)} points; a test has at most {MAX_STEPS}")
     alive = np.ones(steps, np.bool_)
     if beats is not None:
         alive[:] = False
         alive[: len(beats)] = beats
-    return values, present, alive
+    columns = _Columns(np.full(shape, np.nan), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_), alive)
+    for number, each in enumerate(signals):
+        for column, values in zip(columns, each, strict=False):
+            column[: len(values), number] = values
+    return columns

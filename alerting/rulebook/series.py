@@ -2,7 +2,8 @@
 
 Separated by blanks, each part is a run: ``a`` one sample, ``axn`` n of them, ``a+bxn`` and ``a-bxn`` n that
 start at a and change by b, ``_`` and ``_xn`` no reading, ``nan`` and ``nanxn`` readings without a value,
-``(...)xn`` the runs in brackets n times.
+``a!`` and ``a!xn`` readings that are out of range by their source's own word, ``(...)xn`` the runs in
+brackets n times.
 After promtool's notation; there ``a+bxn`` gives one sample more.
 """
 
@@ -21,7 +22,9 @@ _DECIMALS = 9
 
 _PARTS = re.compile(r"\(([^()]*)\)x([1-9]\d{0,6})(?!\S)|(\S+)", re.ASCII)
 _SIZE = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_RUN = re.compile(rf"(?P<start>_|nan|[+-]?{_SIZE})(?P<step>[+-]{_SIZE})?(?:x(?P<count>\d{{1,7}}))?", re.ASCII)
+_RUN = re.compile(
+    rf"(?P<start>_|nan|[+-]?{_SIZE})(?P<step>[+-]{_SIZE})?(?P<outside>!)?(?:x(?P<count>\d{{1,7}}))?", re.ASCII
+)
 
 
 class Run(NamedTuple):
@@ -31,6 +34,19 @@ class Run(NamedTuple):
     """None: no reading at all; NaN: readings without a value."""
     step: float
     times: int
+    outside: bool = False
+    """Out of range, says their source."""
+
+
+class Samples(NamedTuple):
+    """A series unfolded; arrays of shape (n,)."""
+
+    value: NDArray[np.float64]
+    """NaN: no value, or no reading."""
+    present: NDArray[np.bool_]
+    """There is a reading."""
+    outside: NDArray[np.bool_]
+    """Its source says that it is out of range."""
 
 
 def parse(text: str | float) -> tuple[Run, ...]:
@@ -57,33 +73,42 @@ def write(runs: tuple[Run, ...]) -> str:
     return " ".join(map(_text, runs))
 
 
-def samples(runs: tuple[Run, ...]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Values, and where there is a reading at all; both of shape (n,). No reading is NaN too."""
+def samples(runs: tuple[Run, ...]) -> Samples:
+    """The samples of ``runs``, at least one."""
     values = [
         np.full(run.times, math.nan)
         if run.start is None
         else np.round(run.start + run.step * np.arange(run.times), _DECIMALS)
         for run in runs
     ]
-    present = [np.full(run.times, run.start is not None) for run in runs]
-    return np.concatenate(values), np.concatenate(present)
+    times = [run.times for run in runs]
+    return Samples(
+        np.concatenate(values),
+        np.repeat([run.start is not None for run in runs], times),
+        np.repeat([run.outside for run in runs], times),
+    )
 
 
 def _run(part: str) -> Run:
     found = _RUN.fullmatch(part)
     if found is None:
-        raise ValueError(f"{part[:40]!r} is no part of a series; write 20, 57x5, 20+0.1x60, _x5 or nan")
+        raise ValueError(
+            f"{part[:40]!r} is no part of a series; write 20, 57x5, 20+0.1x60, _x5, nan or 400!x5"
+        )
     count = 1 if found["count"] is None else int(found["count"])
     step = found["step"]
     if count == 0 or (step is not None and (found["count"] is None or found["start"] in ("_", "nan"))):
         raise ValueError(f"{part[:40]!r}: a step needs a start and a count, at least 1, as in 20+0.1x60")
+    if found["outside"] and found["start"] in ("_", "nan"):
+        raise ValueError(f"{part[:40]!r}: only a value can be out of range, as in 400!x5")
     start = None if found["start"] == "_" else float(found["start"])
     if (start is not None and math.isinf(start)) or (step is not None and math.isinf(float(step))):
         raise ValueError(f"{part[:40]!r} is beyond every number")
-    return Run(start, float(step or 0.0), count)
+    return Run(start, float(step or 0.0), count, bool(found["outside"]))
 
 
 def _text(run: Run) -> str:
     start = "_" if run.start is None else "nan" if math.isnan(run.start) else f"{run.start!r}"
     step = f"{run.step:+}" if run.step else ""
-    return f"{start}{step}x{run.times}" if run.times > 1 or step else start
+    one = f"{start}{step}{'!' if run.outside else ''}"
+    return f"{one}x{run.times}" if run.times > 1 or step else one

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+from msgspec.structs import replace
+
 from alerting.detect.engine import ActiveRule, Engine
-from alerting.detect.rules import Offline, RuleSet, Silence
+from alerting.detect.presence import Presence
+from alerting.detect.rules import Offline, RuleError, RuleSet, Silence
+from alerting.detect.scope import Scope
 from alerting.detect.verdict import Verdict, VerdictKind
 from fengsui.model import AlarmClass, Quality
 from tests.unit.detection import T0_US, Sample, feed, point
@@ -114,6 +119,30 @@ def test_patience_per_quantity() -> None:
     engine = Engine(rules, [point(0), point(1, "level", "m")], now_s=0.0)
     assert beats(engine, "gw-1", 100.0) == [(RAISE, "no-data", 0)]
     assert beats(engine, "gw-1", 700.0, start_s=120.0) == [(RAISE, "slow", 1)]
+
+
+def test_one_of_several_rules_counts_at_each_point() -> None:
+    """One with a scope before one without, of the quantity before any, the first before the next."""
+    cellar = Scope(zone="cellar")
+    rules = (
+        Silence(name="slow", quantity="level", after_s=600.0),
+        Silence(),
+        Silence(name="cellar", scope=cellar, after_s=300.0),
+        Silence(name="cellar", quantity="level", scope=cellar, after_s=900.0),
+        Silence(name="again", scope=cellar),
+    )
+    below = [replace(point(0), zone="cellar"), replace(point(1, "level", "m"), zone="cellar")]
+    above = [point(2), point(3, "level", "m")]
+    presence = Presence(RuleSet(silence=rules), [*below, *above], 0.0)
+    assert [presence.rule_of(index) for index in range(4)] == [rules[2], rules[3], rules[1], rules[0]]
+
+
+def test_silence_leaves_nobody_out_and_names_no_two_alike() -> None:
+    """A rule for every quantity and point there must be, and a record must tell two apart."""
+    with pytest.raises(RuleError, match="exactly one rule must be for every quantity and point"):
+        RuleSet(silence=(Silence(scope=Scope(zone="z")),))
+    with pytest.raises(RuleError, match="silence no-data: two are for every quantity"):
+        RuleSet(silence=(Silence(), Silence(scope=Scope(zone="z"))))
 
 
 def test_a_wall_clock_step_makes_nobody_silent() -> None:

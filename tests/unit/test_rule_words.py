@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import msgspec
 import pytest
 
-from alerting.detect.rules import Offline, RuleSet, Silence
+from alerting.detect.rules import AnyRule, Coincidence, Offline, RuleError, RuleSet, Silence
 from alerting.detect.schedule import Schedule
 from alerting.detect.scope import Scope
+from alerting.detect.verdict import Level
 from alerting.rulebook.diff import compare
 from alerting.rulebook.explain import explain
 from alerting.rulebook.file import default_rules
+from fengsui.model import AlarmClass
 from tests.unit.detection import heat
+from tests.unit.test_change import steady
+from tests.unit.test_drift import soiling
+from tests.unit.test_flat import lively
+from tests.unit.test_noise import loose
+from tests.unit.test_range import bounds
+from tests.unit.test_rate import rising
+from tests.unit.test_season import unusual
+from tests.unit.test_trend import falling, warming
 
 
 def english(rule: object) -> str:
@@ -41,6 +54,59 @@ def test_a_limit_of_the_points_own_in_words() -> None:
     assert "at or above 0.9 times the point's own high - 5 degC" in english(rule)
     low = heat(above=None, below=0.0, reset=5.0, relative_to="low")
     assert "Raises at or below the point's own low; clears above the point's own low + 5 degC" in english(low)
+
+
+OTHER: dict[str, object] = {
+    "relative_to": "low", "direction": "down", "reference": 0.25, "rail_s": 7200.0, "reset_rise": 1.0,
+    "period_minutes": 48, "rules": ("heat",), "quantities": ("co",), "ignoring": ("co",),
+    "classes": (AlarmClass.FIRE,), "including": AlarmClass.FIRE, "level": Level.VERIFY, "quantity": "level",
+    "uom": "m", "cls": AlarmClass.SECURITY, "scope": Scope(zone="a"),
+    "schedule": Schedule(utc_offset="+08:00", hours="08:00-18:00"),
+}  # fmt: skip
+"""Another value than the rules below have, where it is no number."""
+IDENTITY = {"name", "version", "label_en", "label_zh"}
+HELD: dict[str, object] = {"on_delay_s": 5.0, "off_delay_s": 7.0}
+ZONE = Coincidence(
+    name="z", version=1, cls=AlarmClass.FIRE, severity=3, level=Level.CONFIRMED, devices=2, window_s=60.0,
+    different_quantities=2,
+)  # fmt: skip
+LINKED = msgspec.structs.replace(ZONE, classes=(AlarmClass.FIRE,), linkage=True)
+KINDS: list[AnyRule] = [
+    heat(relative_to="high", factor=0.5, **HELD), rising(**HELD),
+    heat(above=None, below=3.0, reset=5.0, relative_to="high", factor=0.5, **HELD),
+    steady(**HELD), lively(**HELD), bounds(**HELD), falling(**HELD), warming(**HELD), soiling(**HELD),
+    unusual(**HELD), loose(**HELD), loose(factor=None, above=1.0, **HELD), ZONE, LINKED,
+    Silence(), Offline(),
+]  # fmt: skip
+
+
+def others(rule: AnyRule) -> Iterator[tuple[str, AnyRule]]:
+    """The rule with one field changed at a time, if that makes a rule at all."""
+    for name in sorted(set(rule.__struct_fields__) - IDENTITY):
+        value = getattr(rule, name)
+        others = [OTHER[name]] if OTHER.get(name, value) != value else []
+        if isinstance(value, bool):
+            others = [not value]
+        elif isinstance(value, int | float):
+            others = [value + 1, value - 1, value * 0.75]
+        for other in others:
+            with suppress(RuleError):
+                yield name, msgspec.structs.replace(rule, **{name: other})
+                break
+
+
+@pytest.mark.parametrize("rule", KINDS, ids=lambda rule: type(rule).__name__)
+def test_whatever_can_be_set_is_said(rule: AnyRule) -> None:
+    """A rule that differs in any field is explained in other words, in both languages."""
+    said = explain(rule)
+    changed = dict(others(rule))
+    if getattr(rule, "factor", 0.0) is None:  # noise by a bound that is given: nothing is learned
+        del changed["least"], changed["learn_minutes"]
+    assert len(changed) >= 2
+    for name, other in changed.items():
+        now = explain(other)
+        assert "".join(words.en for words in now) != "".join(words.en for words in said), name
+        assert "".join(words.zh for words in now) != "".join(words.zh for words in said), name
 
 
 @pytest.mark.parametrize("rule", default_rules().all(), ids=lambda rule: rule.name)

@@ -63,7 +63,7 @@ def test_what_is_written_is_what_was_read(cells: list[float | None]) -> None:
     cells = [*[0.0, 1.0] * 30, *cells, 1.0]
     at_s = np.array([float(i) for i, cell in enumerate(cells) if cell is not None])
     runs, interval_s = sampled(at_s, np.array([cell for cell in cells if cell is not None]))
-    value, present = samples(runs)
+    value, present, _ = samples(runs)
     assert interval_s == 1.0
     assert present.tolist() == [cell is not None for cell in cells]
     assert np.array_equal(value, [np.nan if c is None else c for c in cells], equal_nan=True)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from alerting.detect.device import DeviceEvent
 from alerting.detect.engine import ActiveRule, Engine
 from alerting.detect.rules import Coincidence, RuleError, RuleSet
+from alerting.detect.scope import Scope
 from alerting.detect.verdict import Level, Reason, Verdict, VerdictKind, Zone
 from alerting.detect.zones import ENDED_KEPT, Zones
 from alerting.rulebook.file import default_rules
@@ -255,6 +256,7 @@ def test_what_counts_is_chosen_by_class_rule_and_quantity() -> None:
     assert Scene(two(rules=("heat",)), points=points).hear(Heard(0, 0), pre) == []
     assert Scene(two(quantities=("temperature",)), points=points).hear(Heard(0, 0), pre) == []
     assert Scene(two(ignoring=("residual_current",)), points=points).hear(Heard(0, 0), Heard(1, 2)) == []
+    assert Scene(two(scope=Scope(point="!p2")), points=points).hear(Heard(0, 0), Heard(1, 2)) == []
     both = two(including=FIRE)
     assert Scene(both, points=points).hear(Heard(0, 0, cls=PREALARM, rule="pre"), pre) == []
     assert said(Scene(both, points=points).hear(Heard(0, 0), pre)) == [Said(RAISE, 1)]
