@@ -75,6 +75,9 @@ class Kind(StrEnum):
 
 
 _s = step_table.c
+_SAME = ("kind", "alarm", "version", "call", "stage", "contact")
+"""What steps have in common of which one is the fallback of another."""
+_OPEN = (StepState.PENDING, StepState.SENDING)
 _KEY = (_s.kind, _s.contact, _s.channel, _s.address, _s.incident, _s.forward)
 """What steps have in common that go out as one message."""
 
@@ -125,12 +128,11 @@ class Calling:
         known = connection.execute(
             select(_s.forward, _s.state, func.count()).where(*mine).group_by(_s.forward, _s.state)
         ).all()
-        open_ = (StepState.PENDING, StepState.SENDING)
         asked = wanted(
             alarm,
             change.what,
             planned=any(not forward for forward, _, _ in known),
-            pending=any(not forward and state in open_ for forward, state, _ in known),
+            pending=any(not forward and state in _OPEN for forward, state, _ in known),
             forwarded=any(forward for forward, _, _ in known),
         )
         if asked.cancel:
@@ -285,8 +287,18 @@ def delivered(engine: Engine, numbers: Sequence[int], receipt: str, now_us: int)
         connection.execute(
             done.values(state=str(StepState.SENT), done_us=now_us, outcome=receipt[:300] or "delivered")
         )
-        for step in _of(connection, numbers):
-            cancel(connection, _fallbacks(step), f"delivered by {step['channel']}", now_us)
+        steps = _of(connection, numbers)
+        waiting = {
+            tuple(row)
+            for row in connection.execute(
+                select(*(step_table.c[name] for name in _SAME))
+                .where(_s.rank > 0, _s.state.in_(_OPEN), _s.alarm.in_({step["alarm"] for step in steps}))
+                .distinct()
+            )
+        }
+        for step in steps:
+            if tuple(step[name] for name in _SAME) in waiting:
+                cancel(connection, _fallbacks(step), f"delivered by {step['channel']}", now_us)
 
 
 def refused(engine: Engine, numbers: Sequence[int], reason: str, *, retryable: bool, now_us: int) -> int:
@@ -337,5 +349,4 @@ def _of(connection: Connection, numbers: Sequence[int]) -> list[RowMapping]:
 
 
 def _fallbacks(step: RowMapping) -> tuple[ColumnElement[bool], ...]:
-    same = ("kind", "alarm", "version", "call", "stage", "contact")
-    return (*(step_table.c[name] == step[name] for name in same), _s.rank > step["rank"])
+    return (*(step_table.c[name] == step[name] for name in _SAME), _s.rank > step["rank"])
