@@ -54,6 +54,8 @@ _PLAIN_TURN = 512
 _NO_ROOM_PAUSE_S = 0.5
 _MOST_BYTES = HEADER.size + MAX_BODY + 1
 _TICK_S = 0.25
+_ALARM_S = 0.05
+"""The longest that others wait for the alarm lane: it may have no room, and detection must go on."""
 
 log = structlog.get_logger()
 
@@ -133,6 +135,8 @@ class Intake:
         self.retained = 0
         self._unheard = {*map(str, Lane), "plain"}
         self.is_listening = asyncio.Event()
+        self._no_alarm = asyncio.Event()
+        self._no_alarm.set()
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -157,6 +161,16 @@ class Intake:
         except Disconnected:
             return False
         return True
+
+    async def let_alarms_pass(self) -> None:
+        """Return when nothing of the alarm lane is on its way to its commit; to be asked before long work.
+
+        Bounded: nobody waits much longer than a sync takes.
+        """
+        if not self._no_alarm.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ALARM_S):
+                    await self._no_alarm.wait()
 
     # connections
 
@@ -192,7 +206,12 @@ class Intake:
                 while True:
                     messages = await connection.receive()
                     for at in range(0, len(messages), _TURN):
-                        await self._turn(lane, messages[at : at + _TURN])
+                        if lane is Lane.ALARM:
+                            await self._alarm_turn(messages[at : at + _TURN])
+                        else:
+                            await self.let_alarms_pass()
+                            await asyncio.sleep(0)  # detection first
+                            await self._turn(lane, messages[at : at + _TURN])
             finally:
                 self._connections.pop(lane, None)
 
@@ -203,6 +222,14 @@ class Intake:
         self._unheard.discard(what)
         if not self._unheard:
             self.is_listening.set()
+
+    async def _alarm_turn(self, messages: list[Message]) -> None:
+        """A turn of the alarm lane, during which others begin nothing long."""
+        self._no_alarm.clear()
+        try:
+            await self._turn(Lane.ALARM, messages)
+        finally:
+            self._no_alarm.set()
 
     async def _turn(self, lane: Lane, messages: list[Message]) -> None:
         """Offer, sync, answer."""
