@@ -54,6 +54,7 @@ _PLAIN_TURN = 512
 _NO_ROOM_PAUSE_S = 0.5
 _MOST_BYTES = HEADER.size + MAX_BODY + 1
 _TICK_S = 0.25
+_ALARM_LEAF = f"/{Lane.ALARM}"
 _ALARM_S = 0.05
 """The longest that others wait for the alarm lane: it may have no room, and detection must go on."""
 
@@ -162,15 +163,17 @@ class Intake:
             return False
         return True
 
-    async def let_alarms_pass(self) -> None:
+    async def let_alarms_pass(self) -> bool:
         """Return when nothing of the alarm lane is on its way to its commit; to be asked before long work.
 
-        Bounded: nobody waits much longer than a sync takes.
+        Bounded: nobody waits much longer than a sync takes. Tells whether there was anything to wait for.
         """
-        if not self._no_alarm.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ALARM_S):
-                    await self._no_alarm.wait()
+        if self._no_alarm.is_set():
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ALARM_S):
+                await self._no_alarm.wait()
+        return True
 
     # connections
 
@@ -209,8 +212,8 @@ class Intake:
                         if lane is Lane.ALARM:
                             await self._alarm_turn(messages[at : at + _TURN])
                         else:
-                            await self.let_alarms_pass()
-                            await asyncio.sleep(0)  # detection first
+                            if await self.let_alarms_pass():
+                                await asyncio.sleep(0)  # detection first
                             await self._turn(lane, messages[at : at + _TURN])
             finally:
                 self._connections.pop(lane, None)
@@ -224,8 +227,9 @@ class Intake:
             self.is_listening.set()
 
     async def _alarm_turn(self, messages: list[Message]) -> None:
-        """A turn of the alarm lane, during which others begin nothing long."""
-        self._no_alarm.clear()
+        """A turn of the alarm connection; if a record is in it, others begin nothing long meanwhile."""
+        if any(message.topic.endswith(_ALARM_LEAF) for message in messages):
+            self._no_alarm.clear()
         try:
             await self._turn(Lane.ALARM, messages)
         finally:

@@ -220,8 +220,8 @@ class Core:
     # the way of a reading
 
     async def _read_for_store(self, cursor: Mapping[Lane, int]) -> Decoded:
-        await self.intake.let_alarms_pass()
-        await asyncio.sleep(0)  # detection first
+        if await self.intake.let_alarms_pass():
+            await asyncio.sleep(0)  # detection first
         return await self.feed.read(cursor)
 
     async def _read_for_watch(self) -> Batch:
