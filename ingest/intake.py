@@ -54,6 +54,9 @@ _PLAIN_TURN = 512
 _NO_ROOM_PAUSE_S = 0.5
 _MOST_BYTES = HEADER.size + MAX_BODY + 1
 _TICK_S = 0.25
+_ALARM_LEAF = f"/{Lane.ALARM}"
+_ALARM_S = 0.05
+"""The longest that others wait for the alarm lane: it may have no room, and detection must go on."""
 
 log = structlog.get_logger()
 
@@ -133,6 +136,8 @@ class Intake:
         self.retained = 0
         self._unheard = {*map(str, Lane), "plain"}
         self.is_listening = asyncio.Event()
+        self._no_alarm = asyncio.Event()
+        self._no_alarm.set()
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -156,6 +161,18 @@ class Intake:
             connection.send(topics.of_gateway(gateway, leaf), payload)
         except Disconnected:
             return False
+        return True
+
+    async def let_alarms_pass(self) -> bool:
+        """Return when nothing of the alarm lane is on its way to its commit; to be asked before long work.
+
+        Bounded: nobody waits much longer than a sync takes. Tells whether there was anything to wait for.
+        """
+        if self._no_alarm.is_set():
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ALARM_S):
+                await self._no_alarm.wait()
         return True
 
     # connections
@@ -192,7 +209,12 @@ class Intake:
                 while True:
                     messages = await connection.receive()
                     for at in range(0, len(messages), _TURN):
-                        await self._turn(lane, messages[at : at + _TURN])
+                        if lane is Lane.ALARM:
+                            await self._alarm_turn(messages[at : at + _TURN])
+                        else:
+                            if await self.let_alarms_pass():
+                                await asyncio.sleep(0)  # detection first
+                            await self._turn(lane, messages[at : at + _TURN])
             finally:
                 self._connections.pop(lane, None)
 
@@ -203,6 +225,15 @@ class Intake:
         self._unheard.discard(what)
         if not self._unheard:
             self.is_listening.set()
+
+    async def _alarm_turn(self, messages: list[Message]) -> None:
+        """A turn of the alarm connection; if a record is in it, others begin nothing long meanwhile."""
+        if any(message.topic.endswith(_ALARM_LEAF) for message in messages):
+            self._no_alarm.clear()
+        try:
+            await self._turn(Lane.ALARM, messages)
+        finally:
+            self._no_alarm.set()
 
     async def _turn(self, lane: Lane, messages: list[Message]) -> None:
         """Offer, sync, answer."""

@@ -1,9 +1,10 @@
 """The store writer: follows the journal with its own cursor and puts every reading into the series store.
 
-At most two batches are in flight; the cursor moves in journal order, and only after a batch's readings are in
-the store, or in the dead letter under their entry's number. It is written down at most once a second: after
-a crash the last second is read again, and the store takes the same reading twice without harm. An error of
-the store holds the data for as long as it lasts; the oldest batch alone asks again, the next one follows it.
+At most three batches are in flight; the cursor moves in journal order, and only after a batch's readings are
+in the store, or in the dead letter under their entry's number. It is written down at most once a second:
+after a crash the last second is read again, and the store takes the same reading twice without harm. An error
+of the store holds the data for as long as it lasts; the oldest batch alone asks again, the next one follows
+it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ STORE_DOWN = "store_down"
 
 MAX_READINGS = 20_000
 """A write is begun with what there is, and with no more than this and one chunk of the feed."""
-IN_FLIGHT = 2
+IN_FLIGHT = 3
+"""While two are on their way, the lines of a third are made; with two, the store waited for lines."""
 RETRY_S = (1.0, 30.0)
 MISCONFIGURED_RETRY_S = 30.0
 SAVE_EVERY_S = 1.0

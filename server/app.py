@@ -96,7 +96,7 @@ class Core:
         self.store = open_series(settings.store, registry)
         self.feed = Feed(journal, self.decoder, self._first_seen)
         self.writer = Writer(
-            journal, self.feed.read, self.store, self.deadletter.put, folder / "store.cursor"
+            journal, self._read_for_store, self.store, self.deadletter.put, folder / "store.cursor"
         )
         self.backtests = backtests(lambda: Kept(settings.store, settings.database_url, rulebook.file.text))
         self.lab = lab(settings.recordings, lambda: rulebook.file.text)
@@ -219,7 +219,13 @@ class Core:
 
     # the way of a reading
 
+    async def _read_for_store(self, cursor: Mapping[Lane, int]) -> Decoded:
+        if await self.intake.let_alarms_pass():
+            await asyncio.sleep(0)  # detection first
+        return await self.feed.read(cursor)
+
     async def _read_for_watch(self) -> Batch:
+        await self.intake.let_alarms_pass()  # they are read before telemetry
         cursor = self.watch.cursor
         decoded = await self.feed.read({lane: cursor.at(lane) for lane in Lane})
         self.latest.take(decoded.batch, self.clock.wall_us())

@@ -34,7 +34,7 @@ learned, changes seen, and whether this stretch began with a change (1) or out o
 
 
 class _Seen(NamedTuple):
-    """What the readings of a turn find; arrays of shape (m,).
+    """What readings find; arrays of their shape, in the order of turns.
 
     Attributes:
         same_s: How long the value is the same.
@@ -122,34 +122,47 @@ class Flats(Recursions[_Seen]):
         return self._crossings(slot, series.readings, changes, same_s, limit_s, same_s)
 
     def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> list[_Seen]:
-        """Carry the stretches on; what is seen at each turn."""
-        least_s, factor = self._for_s[number], self._factor[number]
-        learn_s, min_changes = self._learn_s[number], self._min_changes[number]
-        gap_s = self._gap_us[number] / 1e6
-        seen = []
+        """Carry the stretches on; what is seen at each reading."""
+        rule = number if len(number) == 1 else number[turns.place]
+        torn = turns.broken | (turns.dt_s > self._gap_us[rule] / 1e6)
+        joined = ~torn
         columns = fetch(self._same[slot], turns.points)
+        # Of each reading: since when its value is the same, and what was learned before it.
+        since_s, longest_s, begun_s, seen = np.empty((4, len(torn)))
+        whole_at = np.empty(len(torn), np.bool_)
+        numbers = np.broadcast_to(number, len(turns.points))
         for span in turns.spans:
             value, now_s = turns.value[span], turns.at_s[span]
-            m = len(value)
-            torn = turns.broken[span] | (turns.dt_s[span] > gap_s[:m])
-            last, since, longest, begun, changes, whole = columns[:, :m]
+            last, since, longest, begun, changes, whole = columns[:, : len(value)]
             np.minimum(begun, now_s, out=begun)
-            moved = (value != last) & ~torn
-            learned = (changes >= min_changes[:m]) & (now_s - begun >= learn_s[:m])
-            bound = np.where(learned, np.maximum(least_s[:m], factor[:m] * longest), np.inf)
+            begun_s[span], longest_s[span], seen[span] = begun, longest, changes
+            moved = (value != last) & joined[span]
             stretch = now_s - since
-            ordinary = moved & (stretch < bound) & (whole > 0)
-            np.maximum(longest, stretch * ordinary, out=longest)
+            (longer,) = (moved & (stretch > longest) & (whole > 0)).nonzero()
+            if len(longer):
+                limit_s = self._limit_s(
+                    numbers[longer], changes[longer], now_s[longer] - begun[longer], longest[longer]
+                )
+                ordinary = longer[stretch[longer] < limit_s]
+                longest[ordinary] = stretch[ordinary]
             changes += moved
-            begins = moved | torn
-            since[:] = np.where(begins, now_s, since)
-            whole[:] = np.where(begins, moved, whole)
+            begins = moved | torn[span]
+            np.copyto(since, now_s, where=begins)
+            np.copyto(whole, moved, where=begins)
             last[:] = value
-            same_s = now_s - since
-            limit_s = self._railed(bound, value, turns.points[:m], number[:m])
-            seen.append(_Seen(same_s, limit_s, same_s >= limit_s, whole > 0))
+            since_s[span], whole_at[span] = since, whole
         store(self._same[slot], turns.points, columns)
-        return seen
+        same_s = turns.at_s - since_s
+        limit_s = self._limit_s(rule, seen, turns.at_s - begun_s, longest_s)
+        limit_s = self._railed(limit_s, turns.value, turns.points[turns.place], rule)
+        return [_Seen(same_s, limit_s, same_s >= limit_s, whole_at)]
+
+    def _limit_s(
+        self, rule: NDArray[np.int16], changes: Floats, learned_s: Floats, longest_s: Floats
+    ) -> Floats:
+        """After how long the same value is stuck, as far as ``learned_s`` taught; infinite = not yet."""
+        learned = (changes >= self._min_changes[rule]) & (learned_s >= self._learn_s[rule])
+        return np.where(learned, np.maximum(self._for_s[rule], self._factor[rule] * longest_s), np.inf)
 
     def _railed(self, bound: Floats, value: Floats, points: Rows, number: NDArray[np.int16]) -> Floats:
         """``bound``, or the shorter time after which a value at an end of its point's range is stuck."""

@@ -80,6 +80,28 @@ class Series:
         return Series(readings, self.before_us[rows], self.broken[rows], *segments(readings.point))
 
     @cached_property
+    def at_s(self) -> Floats:
+        """Measured at, s since 1970."""
+        return self.readings.at_us / 1e6
+
+    @cached_property
+    def unknown(self) -> Bools:
+        """There is no reading before this one to compare with."""
+        unknown: Bools = self.before_us == NEVER
+        return unknown
+
+    @cached_property
+    def dt_s(self) -> Floats:
+        """Since the reading before it, s; 0 where ``unknown``."""
+        return np.where(self.unknown, 0.0, (self.readings.at_us - self.before_us) / 1e6)
+
+    def last_where(self, mask: Bools) -> Rows:
+        """The last row of the same point up to each row at which ``mask`` holds; its first row if at none."""
+        here = np.arange(len(mask))
+        rows: Rows = np.maximum.accumulate(np.where(mask | self.first, here, 0))
+        return rows
+
+    @cached_property
     def in_range(self) -> Series:
         """The readings that a sensor can measure; what follows another one is marked *broken* already."""
         outside = self.readings.quality == Quality.OUT_OF_RANGE
@@ -90,14 +112,10 @@ class Series:
         """The first reading of every point, then the second of those that have two, and so on."""
         length = self.tails - self.heads + 1
         if not len(length) or length.max() == 1:
-            return Turns(self, None, self.readings.point, [len(length)])
+            return Turns(self, None, length)
         busy = np.flatnonzero(length > 1)
-        busy = busy[np.argsort(-length[busy], kind="stable")]
-        order = np.concatenate([busy, np.flatnonzero(length == 1)])
-        heads, longest = self.heads[order], int(length[busy[0]])
-        counts = np.searchsorted(-length[busy], -np.arange(1, longest), side="left").tolist()
-        rows = np.concatenate([heads, *(heads[:n] + turn for turn, n in enumerate(counts, 1))])
-        return Turns(self, rows, self.readings.point[heads], [len(heads), *counts])
+        order = np.concatenate([busy[np.argsort(-length[busy], kind="stable")], np.flatnonzero(length == 1)])
+        return Turns(self, self.heads[order], length[order])
 
 
 class Turns:
@@ -105,34 +123,46 @@ class Turns:
 
     A recursion then costs as many steps as the busiest point has readings here, each over all points at once.
 
+    Args:
+        series: What is ordered.
+        heads: First row of each point, the busiest first, shape (k,); None = each has one reading only.
+        length: Readings of each, in the same order.
+
     Attributes:
         points: Each point once, the busiest first, shape (k,); a turn is about the first so many of them.
         spans: Per turn its place in the columns.
-        at_s: Measured at, s since 1970.
+        place: Where among ``points`` each row's point stands.
+        last: The last row of each of ``points``.
+        value: See ``Readings``.
+        at_s, dt_s, unknown: See ``Series``.
         before_s: The reading before it of the same point; meaningless where ``unknown``.
-        dt_s: Since then; 0 where ``unknown``.
-        unknown: There is none to compare with.
         broken: See ``Series``; or it is ``unknown``.
     """
 
-    def __init__(self, series: Series, rows: Rows | None, points: Rows, counts: Sequence[int]) -> None:
-        readings = series.readings
-        at_us, before_us = readings.at_us, series.before_us
-        self.points, self.value, self.broken = points, readings.value, series.broken
-        if rows is not None:
-            at_us, before_us = at_us.take(rows), before_us.take(rows)
-            self.value, self.broken = self.value.take(rows), self.broken.take(rows)
-        self.unknown = before_us == NEVER
-        self.broken = self.broken | self.unknown
-        self.at_s = at_us / 1e6
-        self.before_s = before_us / 1e6
-        self.dt_s = np.where(self.unknown, 0.0, (at_us - before_us) / 1e6)
-        ends = np.cumsum(counts).tolist()
-        self.spans = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    def __init__(self, series: Series, heads: Rows | None, length: Rows) -> None:
+        self.value, self.broken = series.readings.value, series.broken | series.unknown
+        self.at_s, self.dt_s, self.unknown = series.at_s, series.dt_s, series.unknown
+        self.before_s = series.before_us / 1e6
+        self._rows: Rows | None = None
+        if heads is None:
+            self.points, self.spans = series.readings.point, [slice(0, len(length))]
+            self.place = self.last = np.arange(len(length))
+            return
+        counts = np.searchsorted(-length, -np.arange(int(length[0])), side="left").tolist()
+        each = np.arange(len(heads))
+        rows = np.concatenate([heads[:n] + turn for turn, n in enumerate(counts)])
+        ends = np.cumsum(counts)
+        self.points = series.readings.point.take(heads)
+        self.spans = [slice(end - n, end) for end, n in zip(ends.tolist(), counts, strict=True)]
+        self.place = np.concatenate([each[:n] for n in counts])
+        self.last = (ends - counts).take(length - 1) + each
+        self.value, self.broken = self.value.take(rows), self.broken.take(rows)
+        self.at_s, self.before_s = self.at_s.take(rows), self.before_s.take(rows)
+        self.dt_s, self.unknown = self.dt_s.take(rows), self.unknown.take(rows)
         self._rows = rows
 
     def spread(self, parts: Sequence[NDArray[ScalarT]]) -> NDArray[ScalarT]:
-        """A column, given turn by turn, in the order of the series."""
+        """A column, given in one or several parts, in the order of the series."""
         if self._rows is None:
             return parts[0]
         column = np.concatenate(parts)

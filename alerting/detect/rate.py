@@ -42,22 +42,25 @@ _AMBIENT = 0
 since when it is ahead (while learning: since when it is learned from)."""
 _READY = 100
 """``_learned`` of a rule that has seen enough readings to speak."""
+_NO_ROWS = np.empty(0, np.intp)
 
 
 class _Seen(NamedTuple):
-    """What the readings of a turn find; arrays of shape (m,).
+    """What readings find; arrays of their shape, in the order of turns.
 
     Attributes:
         ahead: How far the value is ahead of its surroundings; NaN = still learning.
-        off_s: For how long.
         over: It is so by the limit.
         ripe: And has not got there in one step without going on rising.
+        level: It is not ahead; what is counted by time begins here.
+        begun_s: When that was before these readings.
     """
 
     ahead: Floats
-    off_s: Floats
     over: Bools
     ripe: Bools
+    level: Bools
+    begun_s: Floats
 
 
 class Rates(Recursions[_Seen]):
@@ -96,66 +99,103 @@ class Rates(Recursions[_Seen]):
 
     def _tell(self, slot: int, series: Series, seen: Sequence[_Seen]) -> list[Crossing]:
         turns = series.turns
-        ahead, over = turns.spread([turn.ahead for turn in seen]), turns.spread([turn.over for turn in seen])
-        ripe = turns.spread([turn.ripe for turn in seen])
-        point = series.readings.point
+        ahead, over = turns.spread([part.ahead for part in seen]), turns.spread([part.over for part in seen])
+        ripe = turns.spread([part.ripe for part in seen])
+        rule = self._rule[slot][series.readings.point]
 
         def under(rows: Rows) -> Bools:
-            low: Bools = ahead[rows] < self._reset[self._rule[slot][point[rows]]]
+            low: Bools = ahead[rows] < self._reset[rule[rows]]
             return low
 
         changes = self._changes(slot, series, over, under, ripe)
         if not changes:
             return []
-        least, off_s = self._rise[self._rule[slot][point]], turns.spread([turn.off_s for turn in seen])
-        return self._crossings(slot, series.readings, changes, ahead, least, off_s)
+        level = turns.spread([part.level for part in seen])
+        since = series.last_where(level)
+        begun_s = np.where(level[since], series.at_s[since], turns.spread([part.begun_s for part in seen]))
+        return self._crossings(slot, series.readings, changes, ahead, self._rise[rule], series.at_s - begun_s)
 
     def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> list[_Seen]:
-        """Carry the surroundings on; what is seen at each turn."""
-        up_per_s, down_per_s, least = self._up_per_s[number], self._down_per_s[number], self._rise[number]
-        sign, gap_s = self._sign[number], self._gap_us[number] / 1e6
-        rising = bool((sign > 0).all())
-        numbers = np.broadcast_to(number, len(turns.points))
+        """Carry the surroundings on; what is seen at each reading."""
+        rule = number if len(number) == 1 else number[turns.place]
+        value, sign = turns.value, self._sign[rule]
+        if (sign < 0).any():
+            value = value * sign
+        falls, climbs = self._down_per_s[rule] * turns.dt_s, self._up_per_s[rule] * turns.dt_s
+        fresh = turns.broken | (turns.dt_s > self._gap_us[rule] / 1e6)
         course = fetch(self._course[slot], turns.points)
         learned = self._learned[slot].take(turns.points)
-        seen = []
-        taught = False
+        ambient, last, beyond, begun = course
+        begun_s = begun[turns.place]
+        follow, learns, level = np.empty_like(value), np.zeros_like(fresh), np.zeros_like(fresh)
+        teaches = bool(fresh.any() or (learned != _READY).any())
+        numbers = np.broadcast_to(number, len(turns.points))
+        before = ambient
         for span in turns.spans:
-            now_s, dt_s = turns.at_s[span], turns.dt_s[span]
-            m = len(now_s)
-            value = turns.value[span] if rising else turns.value[span] * sign[:m]
-            ambient, last, beyond, begun = course[:, :m]
-            caught_up = np.maximum(value, ambient - down_per_s[:m] * dt_s)
-            follow = np.minimum(caught_up, ambient + up_per_s[:m] * dt_s)
-            ahead = value - follow
-            fresh = turns.broken[span] | (dt_s > gap_s[:m])
-            learning = np.flatnonzero(fresh | (learned[:m] != _READY))
-            if len(learning):
-                counted = np.where(fresh[learning], 0, learned[learning])
-                learned[learning], begun[learning] = self._learn(
-                    numbers[learning], counted, begun[learning], now_s[learning]
-                )
-                taught = True
-                follow[learning] = np.where(turns.unknown[span], value, caught_up)[learning]
-                ahead[learning] = np.nan
-                beyond[learning] = -np.inf
-            over = ahead >= least[:m]
-            ripe = over
-            rare = np.flatnonzero(over | (beyond > -np.inf))
-            if len(rare):
-                before, enough = last[rare] - ambient[rare], self._rise[numbers[rare]]
-                beyond[rare], waits = _ripen(
-                    value[rare], last[rare], before, over[rare], beyond[rare], enough
-                )
-                ripe = over.copy()
-                ripe[rare[waits]] = False
-            begun[:] = np.where(ahead <= 0, now_s, begun)
-            ambient[:], last[:] = follow, value
-            seen.append(_Seen(ahead, now_s - begun, over, ripe))
-        store(self._course[slot], turns.points, course)
-        if taught:
+            now = follow[span]
+            m = len(now)
+            highest = before[:m] + climbs[span]
+            np.subtract(before[:m], falls[span], out=now)
+            np.maximum(now, value[span], out=now)
+            new = np.flatnonzero(fresh[span] | (learned[:m] != _READY)) if teaches else _NO_ROWS
+            if not len(new):
+                before = np.minimum(now, highest, out=now)
+                continue
+            rows = new + span.start
+            caught_up = np.where(turns.unknown[rows], value[rows], now[new])
+            before = np.minimum(now, highest, out=now)
+            now[new] = caught_up
+            counted = np.where(fresh[rows], 0, learned[new])
+            learned[new], begun[new] = self._learn(numbers[new], counted, begun[new], turns.at_s[rows])
+            learns[rows], level[rows] = True, counted == 0
+        ahead = value - follow
+        if teaches:
             self._learned[slot][turns.points] = learned
-        return seen
+            ahead[learns] = np.nan
+        level |= ahead <= 0
+        over = ahead >= self._rise[rule]
+        ripe = over
+        if over.any() or (beyond > -np.inf).any():
+            ripe = self._ripe(
+                turns, numbers, (value, value - follow, over, learns), (last, last - ambient, beyond)
+            )
+        fallen = np.flatnonzero(level)
+        begun[turns.place[fallen]] = turns.at_s[fallen]  # the last of each point stays
+        ambient[:], last[:] = follow[turns.last], value[turns.last]
+        store(self._course[slot], turns.points, course)
+        return [_Seen(ahead, over, ripe, level, begun_s)]
+
+    def _ripe(
+        self,
+        turns: Turns,
+        numbers: NDArray[np.int16],
+        readings: tuple[Floats, Floats, Bools, Bools],
+        carried: tuple[Floats, Floats, Floats],
+    ) -> Bools:
+        """Which readings that are over got there by rising.
+
+        Args:
+            turns: The readings.
+            numbers: Rule of each point, in the order of ``turns.points``.
+            readings: Of each its value, how far it is ahead, whether over its limit, whether learned from.
+            carried: Of each point its last value, how far that was ahead, and what it must reach after a
+                step, which is carried on.
+        """
+        (value, lead, over, learns), (last, before, beyond) = readings, carried
+        ripe = over.copy()
+        for span in turns.spans:
+            m = span.stop - span.start
+            goal = beyond[:m]
+            goal[learns[span]] = -np.inf
+            rare = np.flatnonzero(over[span] | (goal > -np.inf))
+            if len(rare):
+                rows, least = rare + span.start, self._rise[numbers[rare]]
+                goal[rare], waits = _ripen(
+                    value[rows], last[rare], before[rare], over[rows], goal[rare], least
+                )
+                ripe[rows[waits]] = False
+            last, before = value[span], lead[span]
+        return ripe
 
     def _learn(
         self, rule: NDArray[np.int16], learned: NDArray[np.int8], begun_s: Floats, now_s: Floats

@@ -161,7 +161,7 @@ class Runs(Slots, ABC):
 
 
 class Seen(Protocol):
-    """What the readings of a turn find; arrays of shape (m,)."""
+    """What the readings of a turn find, or of all turns in their order; arrays of their shape."""
 
     @property
     def over(self) -> Bools:
@@ -190,7 +190,10 @@ class Recursions(Runs, Generic[SeenT]):
 
     @abstractmethod
     def _advance(self, slot: int, turns: Turns, number: NDArray[np.int16]) -> list[SeenT]:
-        """Carry the numbers on by all readings; ``number`` is the rule of each point of ``turns``."""
+        """Carry the numbers on by all readings; ``number`` is the rule of each point of ``turns``.
+
+        What is seen may be in one part or in several, one behind the other in the order of turns.
+        """
 
     @abstractmethod
     def _tell(self, slot: int, series: Series, seen: Sequence[SeenT]) -> list[Crossing]:

@@ -434,3 +434,45 @@ async def test_a_plain_message_is_acknowledged_after_the_commit_only(
             await until(lambda: again.journal.is_behind({ALARM: 0, TELEMETRY: 0}))
             assert len(await again.entries()) == expected
             await until(lambda: not again.intake.faults)
+
+
+async def test_nothing_long_begins_while_an_alarm_is_being_committed(
+    server: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Telemetry that comes meanwhile is journalled after it, but never kept waiting for long."""
+    async with core(server, tmp_path) as it, gateway(server) as g1:
+        commit, held, go_on = it.journal.commit, asyncio.Event(), asyncio.Event()
+
+        async def slow(lane: Lane) -> None:
+            if lane is ALARM:
+                held.set()
+                await go_on.wait()
+            await commit(lane)
+
+        def journalled(lane: Lane) -> int:
+            return it.journal.end()[lane]
+
+        monkeypatch.setattr(it.journal, "commit", slow)
+        monkeypatch.setattr("ingest.intake._ALARM_S", 60.0)
+        async with asyncio.timeout(10):
+            g1.send(ALARM, record(1))
+            await held.wait()
+            passing = asyncio.create_task(it.intake.let_alarms_pass())
+            g1.send(TELEMETRY, record(1))
+            await until(lambda: g1.connection._unread == 0, 5, "the broker has both")
+            await asyncio.sleep(0.05)
+            assert journalled(TELEMETRY) == 0
+            assert not passing.done()
+            go_on.set()
+            await passing
+            await until(lambda: journalled(TELEMETRY) == 1, 5, "telemetry after the alarm")
+            assert journalled(ALARM) == 1
+            go_on.clear()
+            held.clear()
+            monkeypatch.setattr("ingest.intake._ALARM_S", 0.01)
+            g1.send(ALARM, record(2))
+            await held.wait()
+            g1.send(TELEMETRY, record(2))
+            await until(lambda: journalled(TELEMETRY) == 2, 5, "telemetry beside a lane that has no room")
+            assert journalled(ALARM) == 1
+            go_on.set()
