@@ -20,6 +20,7 @@ from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
 from alerting.detect.scope import EVERYWHERE
 from alerting.detect.slots import applies
+from alerting.detect.verdict import Verdict, VerdictKind
 from alerting.rulebook.diff import kind_of
 from alerting.rulebook.file import RuleFile
 from alerting.rulebook.ruletest import Signal
@@ -71,6 +72,9 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """What one rule set said."""
 
     alarms: tuple[Alarm, ...]
+    """What the alarm book would have: one for all rules of a class at a point."""
+    verdicts: tuple[Alarm, ...]
+    """What each rule said by itself, from raise to clear."""
     at_s: list[float]
     inside: tuple[Inside, ...]
 
@@ -199,7 +203,8 @@ def _side(
         )
         for name, known in looks.measures.items()
     )
-    return rehearsal, Side(alarms=tuple(_alarms(take, rehearsal.told)), at_s=looks.at_s, inside=inside)
+    alarms, verdicts = tuple(_alarms(take, rehearsal.told)), tuple(_verdicts(take, rehearsal.said))
+    return rehearsal, Side(alarms=alarms, verdicts=verdicts, at_s=looks.at_s, inside=inside)
 
 
 class _Looks:
@@ -251,6 +256,34 @@ def _alarms(take: Take, told: Iterable[Told]) -> list[Alarm]:
             over_us = _moment_us(take.piece, at_s, alarm.cleared_at_us or 0)
             found.append(msgspec.structs.replace(standing.pop(alarm.id), end_us=over_us))
     return sorted([*found, *standing.values()], key=lambda one: (one.begin_us, one.subject, one.cls))
+
+
+def _verdicts(take: Take, said: Iterable[tuple[float, Verdict]]) -> list[Alarm]:
+    """What each rule said of each subject, from raise to clear; a late one is over at once."""
+    standing: dict[tuple[str, str], Alarm] = {}
+    found: list[Alarm] = []
+    for at_s, verdict in said:
+        point = take.piece.points[verdict.point] if verdict.point >= 0 else None
+        subject = "/" + "/".join(verdict.zone) if verdict.zone else point.id if point else verdict.gateway
+        moment_us = _moment_us(take.piece, at_s, verdict.at_us)
+        known = standing.pop((subject, verdict.rule), None)
+        if known is not None:
+            found.append(msgspec.structs.replace(known, end_us=moment_us))
+        if verdict.kind is VerdictKind.CLEAR:
+            continue
+        reason = next(iter(verdict.reasons), None)
+        one = Alarm(
+            subject=subject, building=point.building if point else "", cls=verdict.cls, rule=verdict.rule,
+            version=verdict.version, severity=verdict.severity, begin_us=moment_us,
+            end_us=moment_us if verdict.kind is VerdictKind.PAST else None, value=verdict.value,
+            text_en=reason.text_en if reason else "", text_zh=reason.text_zh if reason else "",
+            test=verdict.test,
+        )  # fmt: skip
+        if verdict.kind is VerdictKind.PAST:
+            found.append(one)
+        else:
+            standing[subject, verdict.rule] = one
+    return sorted([*found, *standing.values()], key=lambda one: (one.begin_us, one.subject, one.rule))
 
 
 def _moment_us(piece: Piece, at_s: float, stamped_us: int) -> int:

@@ -69,7 +69,8 @@ def test_a_scenario_shows_what_came_and_what_was_known() -> None:
         )
         if ahead is not None and rise is not None and ahead >= rise
     )
-    raised = next(one for one in report.draft.alarms if one.rule == "heat-rise-fire")
+    raised = next(one for one in report.draft.verdicts if one.rule == "heat-rise-fire")
+    assert report.draft.verdicts == report.in_force.verdicts
     assert 0 <= (raised.begin_us - report.begin_us) / 1e6 - crossed <= 5
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
 
