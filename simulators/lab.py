@@ -33,6 +33,8 @@ from simulators.rehearsal import Piece, Rehearsal, perform
 from simulators.takes import LabRefused, Mark, Source, Take
 from simulators.watchroom import Told
 
+GAP_S, GAP_STEPS, GAPS = 12.0, 5.0, 200
+"""A gap is longer than so many seconds and than so many usual steps; so many are told, the longest."""
 LOOKS = 800
 """How often a point is looked into, and how much of its signal is drawn: a screen has no more columns."""
 
@@ -96,6 +98,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     at_s: list[float]
     value: list[float | None]
     """Of the point; null = a reading without a value."""
+    gaps: tuple[tuple[float, float], ...]
+    """From when to when it has no reading: far longer than it usually takes from one to the next."""
     marks: tuple[Mark, ...]
     expected: tuple[Expected, ...]
     draft: Side
@@ -130,6 +134,7 @@ def play(
         point=watched.id,
         at_s=[at / 1e6 for at in shown.at_us.tolist()],
         value=[_number(one) for one in shown.value.tolist()],
+        gaps=_gaps(at_s),
         marks=take.marks,
         expected=_expectations(take, ours.told, theirs.told),
         draft=our_side,
@@ -230,6 +235,16 @@ class _Looks:
             kept = self.measures.setdefault(rule, {name: [] for name in known})
             for name, number in known.items():
                 kept[name].append(_number(number))
+
+
+def _gaps(at_s: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+    """Where readings are missing, in order of time."""
+    steps_s = np.diff(at_s)
+    if not len(steps_s):
+        return ()
+    (rows,) = np.nonzero(steps_s > max(GAP_S, GAP_STEPS * float(np.median(steps_s))))
+    rows = np.sort(rows[np.argsort(-steps_s[rows], kind="stable")][:GAPS])
+    return tuple((float(at_s[row]), float(at_s[row + 1])) for row in rows.tolist())
 
 
 def _number(number: float) -> float | None:

@@ -67,6 +67,8 @@ async def test_signals_internals_alarms_and_truth_are_on_one_line(
     await expect(oracle.locator("tbody tr")).to_have_count(6)
     await expect(oracle).not_to_contain_text("fails")
     await expect(page.locator("#lab-inside")).to_contain_text("heat-rise-fire · rate of rise")
+    await expect(line.locator("rect.gap")).to_have_count(0)
+    assert (await line.locator("path.signal").get_attribute("d") or "").count("M") == 1
     (asked,) = with_fire.core.asked_for("lab_play")
     assert (asked["source"], asked["rules"], asked["point"]) == (FIRE, shipped().text, "")
 

@@ -137,6 +137,16 @@ def test_a_dated_recording_keeps_its_day(tmp_path: Path) -> None:
     assert 'start: "2023-11-14T22:15:00+00:00"' in written.test
 
 
+def test_what_was_not_measured_is_a_gap(tmp_path: Path) -> None:
+    """A gap is told from the readings themselves, however few of them are drawn."""
+    seconds = [t for t in range(3000) if not 1000 <= t < 1100]
+    root = folder(tmp_path / "made", "".join(f"{t},20.{t % 3}\n" for t in seconds))
+    report = played("recording/room.csv", root=root)
+    assert len(report.at_s) < len(seconds) / 2
+    assert report.gaps == ((999.0, 1100.0),)
+    assert played().gaps == ()
+
+
 def test_sources_are_scenarios_and_recordings(tmp_path: Path) -> None:
     """Without a folder there are the scenarios alone; what is not on the list is not read."""
     alone = sources(None)

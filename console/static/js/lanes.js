@@ -23,7 +23,7 @@ const BOUNDS = ["limit", "high", "low"];
 
 /** A moment of the run as its readers count: of the day, or from the beginning. */
 export function moment(report, s) {
-  if (report.is_dated) return clock(report.begin_us + s * 1e6, 0);
+  if (report.is_dated) return report.length_s > 86400 ? clock(report.begin_us + s * 1e6, 0) : clock(report.begin_us + s * 1e6);
   if (report.length_s <= 3600) return `${+s.toFixed(s < 100 ? 1 : 0)} s`;
   const two = (n) => String(Math.floor(n)).padStart(2, "0");
   return `${Math.floor(s / 3600)}:${two((s % 3600) / 60)}:${two(s % 60)}`;
@@ -168,7 +168,7 @@ export class Lanes {
     this.height = height;
     this.over = svg("g", {});
     fill(this.node, svg("svg", { viewBox: `0 0 ${wide} ${height}`, width: wide, height, "aria-hidden": "true" },
-      svg("defs", {}, svg("clipPath", { id: "lab-clip" }, svg("rect", { x: LEFT, y: 0, width: this.#wide(), height }))),
+      svg("defs", {}, svg("pattern", { id: "lab-hatch", width: 7, height: 7, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, svg("line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 7 })), svg("clipPath", { id: "lab-clip" }, svg("rect", { x: LEFT, y: 0, width: this.#wide(), height }))),
       this.#ticks(height), ...parts.flat(Infinity).filter(Boolean), this.over));
     this.#drawCursor();
   }
@@ -239,7 +239,7 @@ export class Lanes {
       return svg("g", { class: `${colour({ cls })} ${side}` }, this.#path(`bound ${name}`, at_s, scale.inside(values), scale));
     });
     const learned = this.#lines(LEARNED).filter(({ side }) => side === "draft").map(({ at_s, values }) => this.#path("learned", at_s, scale.inside(values), scale));
-    return [this.#axis(scale, top, high, point.uom), svg("g", { "clip-path": "url(#lab-clip)" }, this.#gaps(top, high), drawn, learned, this.#path("signal", report.at_s, report.value, scale, this.#usual)), place(labels, top, high).map(({ y, words, css }) =>
+    return [this.#axis(scale, top, high, point.uom), svg("g", { "clip-path": "url(#lab-clip)" }, this.#gaps(top, high), drawn, learned, this.#path("signal", report.at_s, report.value, scale, report.gaps)), place(labels, top, high).map(({ y, words, css }) =>
       svg("text", { class: `limit ${css}`, x: LEFT + this.#wide() + 6, y: y + 4 }, fit(words, RIGHT)))];
   }
 
@@ -314,18 +314,11 @@ export class Lanes {
       ({ side, rule: one.rule, cls: one.cls, kind: one.kind, name, at_s: this.report[side].at_s, values: one.measures[name] }))));
   }
 
-  get #usual() {
-    const steps = this.report.at_s.slice(1).map((s, i) => s - this.report.at_s[i]).sort((a, b) => a - b);
-    return Math.max(12, 5 * (steps[Math.floor(steps.length / 2)] ?? 1), 4 * this.report.length_s / 800);
-  }
-
   #gaps(top, high) {
-    const { at_s } = this.report;
-    return at_s.map((s, i) => [at_s[i - 1], s]).filter(([before, s], i) => i > 0 && s - before > this.#usual).map(([before, s]) =>
-      svg("rect", { class: "gap", x: this.#x(before), y: top, width: this.#x(s) - this.#x(before), height: high }));
+    return this.report.gaps.map(([from, to]) => svg("rect", { class: "gap", fill: "url(#lab-hatch)", x: this.#x(from), y: top, width: this.#x(to) - this.#x(from), height: high }));
   }
 
-  #path(css, at_s, values, scale, gap_s = Infinity) {
+  #path(css, at_s, values, scale, gaps = []) {
     const d = [];
     let begun = false;
     const first = Math.max(0, indexAt(at_s, this.view[0]));
@@ -333,7 +326,7 @@ export class Lanes {
     for (let i = first; i <= last; i += 1) {
       if (values[i] === null || values[i] === undefined) begun = false;
       else {
-        if (begun && at_s[i] - at_s[i - 1] > gap_s) begun = false;
+        if (begun && gaps.some(([from, to]) => from < at_s[i] && to > at_s[i - 1])) begun = false;
         d.push(`${begun ? "L" : "M"}${this.#x(at_s[i]).toFixed(1)} ${scale(values[i]).toFixed(1)}`);
         begun = true;
       }
