@@ -268,7 +268,7 @@ export class Lanes {
       const last = rule.measures[OWN[key]].filter((one) => one !== null).pop();
       const twice = side === "in_force" && limits.length > 1 && limits[0] === limits[1];
       if (last !== undefined && scale.holds(last) && !twice) labels.push({ y: scale(last), words: `${t(`inside.${OWN[key]}`)} ${+last.toFixed(2)}`, css: side === "draft" ? colour(rule) : "c-ok" });
-      return svg("g", { class: `${colour(rule)} ${side}` }, this.#path("bound", at_s, rule.measures[OWN[key]], scale), this.#path("known", at_s, rule.measures[key].map((one) => (one === null ? null : Math.min(one, most))), scale));
+      return svg("g", { class: `${colour(rule)} ${side}` }, this.#path("bound", at_s, rule.measures[OWN[key]], scale), this.#path("known", at_s, rule.measures[key].map((one) => (one === null ? null : Math.max(scale.low, Math.min(one, most)))), scale));
     });
     return [this.#axis(scale, top, high, "", 2), svg("g", { "clip-path": "url(#lab-clip)" }, lines), place(labels, top, high).map(({ y, words, css }) =>
       svg("text", { class: `limit ${css}`, x: LEFT + this.#wide() + 6, y: y + 4 }, words))];
