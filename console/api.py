@@ -12,17 +12,15 @@ from pydantic import Field
 from starlette.websockets import WebSocket
 
 from alerting.statistics import Statistics
-from console import alarms
+from console import alarms, lab
 from console.errors import CoreError
 from console.guard import LIVE, Door
 from console.live import Hub
 from console.problem import problem
-from console.request import FARTHEST_US, Body, Id, Line, Signed, Text, as_json, body
+from console.request import FARTHEST_US, Body, Id, Line, Nothing, Signed, Text, Ticket, as_json, body
 from console.tables import TABLES, to_csv
 from fengsui.model import NAME, POINT_NAME
 from fengsui.viewer import Action
-
-Ticket = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 
 
 class Accept(Body):
@@ -71,28 +69,6 @@ class Backtest(Body):
     """Of the days' time zone from UTC."""
     scope: Annotated[str, Field(max_length=500)] = ""
     labels: Annotated[str, Field(max_length=500_000)] | None = None
-
-
-class LabPlay(Body):
-    """Perform a scenario or recording under this draft; see docs/lab.md."""
-
-    source: Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
-    rules: Annotated[str, Field(max_length=300_000)]
-    point: Text = ""
-
-
-class LabKeep(LabPlay):
-    """Write a span of a point's signal into this draft as a rule test."""
-
-    point: Annotated[Text, Field(min_length=1)]
-    from_s: Annotated[float, Field(ge=0, le=1e9)]
-    to_s: Annotated[float, Field(ge=0, le=1e9)]
-    name: Annotated[Text, Field(min_length=1)]
-    rule: Text = ""
-
-
-class Nothing(Body):
-    """No more than the path says."""
 
 
 async def points(
@@ -221,35 +197,6 @@ async def cancel_backtest(
     return as_json(await core.request("cancel_backtest", session.viewer, ticket=ticket))
 
 
-async def lab_sources(
-    session: Signed, core: Line, _what: Annotated[Nothing, Depends(body(Nothing))]
-) -> Response:
-    """Ask for the scenarios and recordings there are; look with the ticket."""
-    return as_json(await core.request("lab_sources", session.viewer))
-
-
-async def lab_play(session: Signed, core: Line, what: Annotated[LabPlay, Depends(body(LabPlay))]) -> Response:
-    """Perform one under the draft and the rules in force; look with the ticket. One at a time."""
-    return as_json(await core.request("lab_play", session.viewer, **what.model_dump()))
-
-
-async def lab_keep(session: Signed, core: Line, what: Annotated[LabKeep, Depends(body(LabKeep))]) -> Response:
-    """Write a span of a signal into the draft as a rule test; look with the ticket. Nothing takes effect."""
-    return as_json(await core.request("lab_keep", session.viewer, **what.model_dump()))
-
-
-async def look_lab(ticket: Ticket, session: Signed, core: Line) -> Response:
-    """How far a run of the lab is, and what came of it when it is done."""
-    return as_json(await core.request("look_lab", session.viewer, ticket=ticket))
-
-
-async def cancel_lab(
-    ticket: Ticket, session: Signed, core: Line, _what: Annotated[Nothing, Depends(body(Nothing))]
-) -> Response:
-    """Give a run of the lab up."""
-    return as_json(await core.request("cancel_lab", session.viewer, ticket=ticket))
-
-
 async def live(socket: WebSocket) -> None:
     """The live view; ``?after=n`` resumes behind the newest event the page has."""
     hub: Hub = socket.app.state.hub
@@ -276,6 +223,7 @@ async def not_valid(_request: Request, error: Exception) -> Response:
 
 DOORS = [
     *alarms.DOORS,
+    *lab.DOORS,
     Door("GET", "/api/v1/points", points, Action.READ),
     Door("GET", "/api/v1/points/{point}/history", history, Action.READ),
     Door("GET", "/api/v1/status", status, Action.READ),
@@ -291,10 +239,5 @@ DOORS = [
     Door("POST", "/api/v1/backtest", start_backtest, Action.BACKTEST),
     Door("GET", "/api/v1/backtest/{ticket}", look_backtest, Action.BACKTEST),
     Door("POST", "/api/v1/backtest/{ticket}/cancel", cancel_backtest, Action.BACKTEST),
-    Door("POST", "/api/v1/lab/sources", lab_sources, Action.BACKTEST),
-    Door("POST", "/api/v1/lab/runs", lab_play, Action.BACKTEST),
-    Door("POST", "/api/v1/lab/tests", lab_keep, Action.BACKTEST),
-    Door("GET", "/api/v1/lab/runs/{ticket}", look_lab, Action.BACKTEST),
-    Door("POST", "/api/v1/lab/runs/{ticket}/cancel", cancel_lab, Action.BACKTEST),
     Door(LIVE, "/api/v1/live", live, Action.READ),
 ]

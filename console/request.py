@@ -16,6 +16,7 @@ from console.core import Core
 from fengsui.model import POINT_NAME
 
 Id = Annotated[str, Path(pattern=rf"^{POINT_NAME.pattern}$", max_length=64)]
+Ticket = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 Text = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
 # In pydantic's regex engine, unlike Python's, "$" is the very end: no trailing newline passes.
 FARTHEST_US = 1 << 53
@@ -26,6 +27,10 @@ class Body(BaseModel):
     """A request body: nothing unknown, nothing converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Nothing(Body):
+    """No more than the path says."""
 
 
 B = TypeVar("B", bound=Body)

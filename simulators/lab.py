@@ -20,6 +20,7 @@ from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
 from alerting.detect.scope import EVERYWHERE
 from alerting.detect.slots import applies
+from alerting.detect.verdict import Verdict, VerdictKind
 from alerting.rulebook.diff import kind_of
 from alerting.rulebook.file import RuleFile
 from alerting.rulebook.ruletest import Signal
@@ -32,6 +33,8 @@ from simulators.rehearsal import Piece, Rehearsal, perform
 from simulators.takes import LabRefused, Mark, Source, Take
 from simulators.watchroom import Told
 
+GAP_S, GAP_STEPS, GAPS = 12.0, 5.0, 200
+"""A gap is longer than so many seconds and than so many usual steps; so many are told, the longest."""
 LOOKS = 800
 """How often a point is looked into, and how much of its signal is drawn: a screen has no more columns."""
 
@@ -71,6 +74,9 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """What one rule set said."""
 
     alarms: tuple[Alarm, ...]
+    """What the alarm book would have: one for all rules of a class at a point."""
+    verdicts: tuple[Alarm, ...]
+    """What each rule said by itself, from raise to clear."""
     at_s: list[float]
     inside: tuple[Inside, ...]
 
@@ -92,6 +98,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     at_s: list[float]
     value: list[float | None]
     """Of the point; null = a reading without a value."""
+    gaps: tuple[tuple[float, float], ...]
+    """From when to when it has no reading: far longer than it usually takes from one to the next."""
     marks: tuple[Mark, ...]
     expected: tuple[Expected, ...]
     draft: Side
@@ -126,6 +134,7 @@ def play(
         point=watched.id,
         at_s=[at / 1e6 for at in shown.at_us.tolist()],
         value=[_number(one) for one in shown.value.tolist()],
+        gaps=_gaps(at_s),
         marks=take.marks,
         expected=_expectations(take, ours.told, theirs.told),
         draft=our_side,
@@ -199,7 +208,8 @@ def _side(
         )
         for name, known in looks.measures.items()
     )
-    return rehearsal, Side(alarms=tuple(_alarms(take, rehearsal.told)), at_s=looks.at_s, inside=inside)
+    alarms, verdicts = tuple(_alarms(take, rehearsal.told)), tuple(_verdicts(take, rehearsal.said))
+    return rehearsal, Side(alarms=alarms, verdicts=verdicts, at_s=looks.at_s, inside=inside)
 
 
 class _Looks:
@@ -227,6 +237,16 @@ class _Looks:
                 kept[name].append(_number(number))
 
 
+def _gaps(at_s: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+    """Where readings are missing, in order of time."""
+    steps_s = np.diff(at_s)
+    if not len(steps_s):
+        return ()
+    (rows,) = np.nonzero(steps_s > max(GAP_S, GAP_STEPS * float(np.median(steps_s))))
+    rows = np.sort(rows[np.argsort(-steps_s[rows], kind="stable")][:GAPS])
+    return tuple((float(at_s[row]), float(at_s[row + 1])) for row in rows.tolist())
+
+
 def _number(number: float) -> float | None:
     """To six digits, and JSON knows no other numbers than these."""
     return float(f"{number:.6g}") if isfinite(number) else None
@@ -251,6 +271,34 @@ def _alarms(take: Take, told: Iterable[Told]) -> list[Alarm]:
             over_us = _moment_us(take.piece, at_s, alarm.cleared_at_us or 0)
             found.append(msgspec.structs.replace(standing.pop(alarm.id), end_us=over_us))
     return sorted([*found, *standing.values()], key=lambda one: (one.begin_us, one.subject, one.cls))
+
+
+def _verdicts(take: Take, said: Iterable[tuple[float, Verdict]]) -> list[Alarm]:
+    """What each rule said of each subject, from raise to clear; a late one is over at once."""
+    standing: dict[tuple[str, str], Alarm] = {}
+    found: list[Alarm] = []
+    for at_s, verdict in said:
+        point = take.piece.points[verdict.point] if verdict.point >= 0 else None
+        subject = "/" + "/".join(verdict.zone) if verdict.zone else point.id if point else verdict.gateway
+        moment_us = _moment_us(take.piece, at_s, verdict.at_us)
+        known = standing.pop((subject, verdict.rule), None)
+        if known is not None:
+            found.append(msgspec.structs.replace(known, end_us=moment_us))
+        if verdict.kind is VerdictKind.CLEAR:
+            continue
+        reason = next(iter(verdict.reasons), None)
+        one = Alarm(
+            subject=subject, building=point.building if point else "", cls=verdict.cls, rule=verdict.rule,
+            version=verdict.version, severity=verdict.severity, begin_us=moment_us,
+            end_us=moment_us if verdict.kind is VerdictKind.PAST else None, value=verdict.value,
+            text_en=reason.text_en if reason else "", text_zh=reason.text_zh if reason else "",
+            test=verdict.test,
+        )  # fmt: skip
+        if verdict.kind is VerdictKind.PAST:
+            found.append(one)
+        else:
+            standing[subject, verdict.rule] = one
+    return sorted([*found, *standing.values()], key=lambda one: (one.begin_us, one.subject, one.rule))
 
 
 def _moment_us(piece: Piece, at_s: float, stamped_us: int) -> int:

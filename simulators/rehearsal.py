@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
+from alerting.detect.verdict import Verdict
 from fengsui.batch import GatewayEvent
 from fengsui.model import Event, Point, Quality
 from gateway.uplink import HEARTBEAT_S
@@ -50,6 +51,8 @@ class Rehearsal(NamedTuple):
     """What came of a piece."""
 
     told: list[Told]
+    said: list[tuple[float, Verdict]]
+    """What the rules said, and when."""
     readings: int
 
 
@@ -133,7 +136,7 @@ def perform(
         first = end
         if tick % _TELL_EVERY == 0:
             progress(tick / len(ends))
-    return Rehearsal(room.told, len(at_us))
+    return Rehearsal(room.told, room.said, len(at_us))
 
 
 def _dated(event: Event, begin_us: int) -> Event:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from alerting.alarms.book import Book, Change
 from alerting.detect.engine import Engine
 from alerting.detect.rules import RuleSet
+from alerting.detect.verdict import Verdict
 from alerting.watch import of_devices
 from fengsui.batch import GatewayEvent
 from fengsui.model import Point
@@ -45,6 +46,7 @@ class Watchroom:
     Attributes:
         engine: To look at and not to touch.
         told: All that has happened to alarms.
+        said: What the rules said, and when.
     """
 
     def __init__(self, rules: RuleSet, points: Sequence[Point], begin_us: int) -> None:
@@ -52,6 +54,7 @@ class Watchroom:
         self._points = points
         self._begin_us = begin_us
         self.told: list[Told] = []
+        self.said: list[tuple[float, Verdict]] = []
 
     def seen(self, gateway: str, now_s: float, *, fresh: bool) -> None:
         """A hello of this gateway; ``fresh`` with the first one of a connection."""
@@ -67,4 +70,5 @@ class Watchroom:
         passed = self.engine.advance(now_s=now_s, now_us=now_us)
         changes += self._book.apply(passed, (), now_us=now_us, now_s=now_s)
         changes += self._book.advance(now_us=now_us, now_s=now_s)
+        self.said += [(now_s, verdict) for verdict in (*verdicts, *passed)]
         self.told += [Told(now_s, change) for change in changes]

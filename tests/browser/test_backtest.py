@@ -72,7 +72,7 @@ async def test_a_draft_is_held_against_the_past(served: Console, open_page: Open
     assert (asked["warm_s"], asked["offset_s"], asked["scope"]) == (172_800, 28_800, "building=*")
     assert (asked["rules"], asked["labels"]) == (DRAFT, LABELS.strip())
     await expect(report.locator("tr", has_text="FIRE").first).to_have_text("FIRE1473")
-    await expect(report).to_contain_text("7 added, 0 removed, 7 earlier, 0 later, 0 the same")
+    await expect(report).to_contain_text("7 added, 14 removed, 7 earlier, 0 later, 0 the same")
     await expect(report.locator("rect.draft")).to_have_count(14)
     await expect(report.locator("rect.force")).to_have_count(7)
     await expect(report.locator("svg.days .end")).to_have_text(["<b>Mill</b>", "Linjiang Plaza"])
@@ -81,7 +81,7 @@ async def test_a_draft_is_held_against_the_past(served: Console, open_page: Open
     await expect(report.locator("tr", has_text="cooking")).to_have_text("cooking110")
     await page.screenshot(path=tmp_path / "backtest.png")
     await page.click("#language")
-    await expect(report).to_contain_text("新增 7,减少 0,提前 7")
+    await expect(report).to_contain_text("新增 7,减少 14,提前 7")
     await expect(page.locator("#bt-draft")).to_have_value(DRAFT)
 
 

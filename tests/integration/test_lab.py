@@ -12,11 +12,17 @@ import msgspec
 import pytest
 
 from alerting.rulebook.file import parse, shipped
+from fengsui import settings
 from fengsui.viewer import Role, Viewer
+from server.answers import Answers
+from server.app import Core
+from server.config import Settings
 from server.errands import Errands
 from server.lab import Keep, Play, Question, Sources, lab
+from server.local import Question as Asking
 from server.local import Refused
 from simulators.lab import Report
+from tests.integration.test_backtest import embedded_past
 from tests.unit.test_lab import FIRE, burns, folder
 from tests.waiting import until
 
@@ -78,3 +84,40 @@ async def test_what_cannot_be_done_is_refused_in_words(tmp_path: Path) -> None:
         assert error.value.code == "invalid"
         with pytest.raises(Refused, match=r"has no manifest\.csv"):
             await answer(ours, Sources())
+
+
+async def test_the_core_answers_engineers_alone(tmp_path: Path) -> None:
+    """Over the core's socket: an engineer has a run, an officer nothing, and nobody another's."""
+    core = await Core.open(settings.load(await embedded_past(tmp_path, days=1), Settings))
+    answers = Answers(core)
+    working = asyncio.create_task(core.lab.run(), name="test.lab")
+
+    async def ask(viewer: Viewer, do: str, **args: Any) -> Any:
+        return await answers.answer(Asking(1, do, viewer, args))
+
+    try:
+        officer = Viewer("o1", frozenset({Role.OFFICER}), None)
+        asked = {"source": FIRE, "rules": shipped().text, "point": "smoke-302"}
+        ticket = {"ticket": "0" * 16}
+        for do, args in (
+            ("lab_sources", {}), ("lab_play", asked), ("lab_keep", asked), ("look_lab", ticket),
+            ("cancel_lab", ticket),
+        ):  # fmt: skip
+            with pytest.raises(Refused) as error:
+                await ask(officer, do, **args)
+            assert error.value.code == "forbidden"
+        with pytest.raises(Refused, match="unknown field"):
+            await ask(ENGINEER, "lab_play", **asked, more=1)
+        mine = (await ask(ENGINEER, "lab_play", **asked))["ticket"]
+        told = await until(lambda: core.lab.look(ENGINEER, mine)["report"])
+        assert msgspec.json.decode(told, type=Report).point == "smoke-302"
+        with pytest.raises(Refused) as error:
+            await ask(OF_ONE_UNIT, "look_lab", ticket=mine)
+        assert error.value.code == "unknown"
+        await ask(ENGINEER, "cancel_lab", ticket=mine)
+    finally:
+        working.cancel()
+        await asyncio.wait({working})
+        await core.store.aclose()
+        await core.deadletter.aclose()
+        core.journal.close()

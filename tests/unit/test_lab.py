@@ -69,7 +69,8 @@ def test_a_scenario_shows_what_came_and_what_was_known() -> None:
         )
         if ahead is not None and rise is not None and ahead >= rise
     )
-    raised = next(one for one in report.draft.alarms if one.rule == "heat-rise-fire")
+    raised = next(one for one in report.draft.verdicts if one.rule == "heat-rise-fire")
+    assert report.draft.verdicts == report.in_force.verdicts
     assert 0 <= (raised.begin_us - report.begin_us) / 1e6 - crossed <= 5
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
 
@@ -134,6 +135,16 @@ def test_a_dated_recording_keeps_its_day(tmp_path: Path) -> None:
     assert [one.what for one in report.marks] == ["Window breaks"] or report.marks[0].from_s < 0
     written = keep(take("recording/room.csv", root), shipped(), report.point, 100, 600, "warm", "heat-fire")
     assert 'start: "2023-11-14T22:15:00+00:00"' in written.test
+
+
+def test_what_was_not_measured_is_a_gap(tmp_path: Path) -> None:
+    """A gap is told from the readings themselves, however few of them are drawn."""
+    seconds = [t for t in range(3000) if not 1000 <= t < 1100]
+    root = folder(tmp_path / "made", "".join(f"{t},20.{t % 3}\n" for t in seconds))
+    report = played("recording/room.csv", root=root)
+    assert len(report.at_s) < len(seconds) / 2
+    assert report.gaps == ((999.0, 1100.0),)
+    assert played().gaps == ()
 
 
 def test_sources_are_scenarios_and_recordings(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 // Backtest: an edited draft of the rules held against the past, beside the rules in force.
 
-import { NotDone, ask, leave } from "./act.js";
+import { NotDone, ask } from "./act.js";
 import { colour } from "./alarms.js";
 import { $, fill, h, icon, svg } from "./dom.js";
+import { Errand } from "./errand.js";
 import * as store from "./store.js";
 import { NONE, clock, count } from "./time.js";
 import { either, t } from "./words.js";
 
-const LOOK_MS = 1000;
+const RUNS = "/api/v1/backtest";
 const DAY_MS = 86_400_000;
 const LISTED = 200;
 const BUILDINGS = 30;
@@ -16,7 +17,7 @@ const FIELDS = ["from", "to", "warm", "scope"];
 
 let rules = null; // text of the rules in force; null = not fetched yet
 let fetching = false;
-let running = null; // {ticket, from_us, to_us}
+let running = null; // {errand, from_us, to_us}
 let report = null;
 let failure = null; // {why, text}
 
@@ -33,14 +34,14 @@ export function init() {
         field("scope", { maxlength: 500, required: false, placeholder: "building=b1,point=*.smoke" })),
       area("draft", { rows: 12, required: true }), area("labels", { rows: 3, placeholder: "point,building,from,to,label" }),
       h("div", "acts", h("button", { class: "btn", type: "button", id: "bt-again", onclick: again }, word("bt.again")), h("span", "grow"),
-        h("button", { class: "btn", type: "button", id: "bt-cancel", hidden: true, onclick: cancel }, word("act.cancel")), h("button", { class: "btn main", type: "submit", id: "bt-run" }, word("bt.run"))),
+        h("button", { class: "btn", type: "button", id: "bt-cancel", hidden: true, onclick: () => running?.errand.cancel() }, word("act.cancel")), h("button", { class: "btn main", type: "submit", id: "bt-run" }, word("bt.run"))),
       h("div", { id: "bt-state", role: "status" })),
     h("div", { class: "tables", id: "bt-report" }));
   const today = new Date(store.nowUs() / 1000);
   $("bt-from").value = dateText(new Date(today.getTime() - 7 * DAY_MS));
   $("bt-to").value = dateText(new Date(today.getTime() - DAY_MS));
   // Who closes the page gives the backtest up; who only hides it goes on looking.
-  addEventListener("pagehide", () => running?.ticket && leave(`/api/v1/backtest/${running.ticket}/cancel`));
+  addEventListener("pagehide", () => running?.errand.leave());
 }
 
 export function draw(kinds) {
@@ -85,17 +86,14 @@ async function start() {
   const labels = $("bt-labels").value.trim();
   const from_us = midnightUs(values.from);
   const to_us = midnightUs(values.to, 1);
-  running = { ticket: null, from_us: from_us - Number(values.warm) * DAY_MS * 1000, to_us, progress: null };
+  running = { errand: new Errand(RUNS), from_us: from_us - Number(values.warm) * DAY_MS * 1000, to_us };
   failure = report = null;
   store.touch("backtest");
   try {
-    const { ticket } = await ask("/api/v1/backtest", {
+    report = await running.errand.ask(RUNS, {
       rules: $("bt-draft").value, from_us, to_us, warm_s: Number(values.warm) * 86_400,
       offset_s: -new Date(from_us / 1000).getTimezoneOffset() * 60, scope: values.scope, labels: labels === "" ? null : labels,
-    });
-    running.ticket = ticket;
-    if (running.cancelled) await cancel();
-    await look();
+    }, () => store.touch("backtest"));
   } catch (error) {
     if (!(error instanceof NotDone)) throw error;
     failure = error;
@@ -105,36 +103,14 @@ async function start() {
   }
 }
 
-/** Look until it is done: looking keeps it going. One lost answer is no end. */
-async function look() {
-  let missed = 0;
-  while (report === null && !running.cancelled) {
-    await new Promise((done) => setTimeout(done, LOOK_MS));
-    try {
-      const told = await ask(`/api/v1/backtest/${running.ticket}`);
-      missed = 0;
-      running.progress = told.progress;
-      report = told.report;
-    } catch (error) {
-      if (running.cancelled) return;
-      if (!(error instanceof NotDone) || error.code !== "no_answer" || ++missed > 5) throw error;
-    }
-    store.touch("backtest");
-  }
-}
-
-async function cancel() {
-  running.cancelled = true; // also while the ticket is still on its way
-  if (running.ticket) await ask(`/api/v1/backtest/${running.ticket}/cancel`, {}).catch(() => null);
-}
-
 function drawState() {
   $("bt-run").disabled = running !== null || store.isLost();
   $("bt-cancel").hidden = running === null;
-  const part = running?.progress ? Math.min(1, (running.progress.at_us - running.from_us) / (running.to_us - running.from_us)) : 0;
+  const progress = running?.errand.progress;
+  const part = progress ? Math.min(1, (progress.at_us - running.from_us) / (running.to_us - running.from_us)) : 0;
   fill($("bt-state"),
-    running && h("progress", { max: 1, value: running.progress ? part : null }),
-    running && h("span", "meta num", t("bt.judged", { percent: Math.floor(part * 100), n: count(running.progress?.readings ?? 0) })),
+    running && h("progress", { max: 1, value: progress ? part : null }),
+    running && h("span", "meta num", t("bt.judged", { percent: Math.floor(part * 100), n: count(progress?.readings ?? 0) })),
     failure && h("p", "refused", icon("fault"), h("b", "", failure.why), h("span", "code", failure.text)));
 }
 

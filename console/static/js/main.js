@@ -7,6 +7,7 @@ import * as chart from "./chart.js";
 import * as detail from "./detail.js";
 import { $, fill, h, icon } from "./dom.js";
 import * as gateways from "./gateways.js";
+import * as lab from "./lab.js";
 import * as list from "./list.js";
 import * as live from "./live.js";
 import * as seen from "./seen.js";
@@ -16,7 +17,7 @@ import * as strip from "./strip.js";
 import { clock } from "./time.js";
 import { loadWords, t } from "./words.js";
 
-const SCREENS = ["desk", "gateways", "backtest"];
+const SCREENS = ["desk", "gateways", "backtest", "lab"];
 const EVERYTHING = ["alarms", "status", "link", "age", "selected", "readings", "sound", "notices", "order", "screen", "words"];
 
 for (const node of document.querySelectorAll("i[data-icon]")) node.replaceWith(icon(node.dataset.icon));
@@ -34,6 +35,7 @@ function draw(kinds) {
   detail.draw(kinds);
   gateways.draw(kinds);
   backtest.draw(kinds);
+  lab.draw(kinds);
   if (kinds.has("age")) store.forget();
   if (kinds.has("notices")) drawNotices();
   if (kinds.has("alarms") || kinds.has("link") || kinds.has("age")) sound.follow();
@@ -67,6 +69,7 @@ addEventListener("keydown", (event) => {
   else if (event.altKey && event.key === "1") go("desk");
   else if (event.altKey && event.key === "2") go("gateways");
   else if (event.altKey && event.key === "3" && store.me.may.has("backtest")) go("backtest");
+  else if (event.altKey && event.key === "4" && store.me.may.has("backtest")) go("lab");
   else if (event.key === "/" && !inField(event)) $("find").focus();
   else if (event.key === "Escape" && inField(event)) list.focus();
   else if (["ArrowDown", "ArrowUp"].includes(event.key) && event.target === document.body) {
@@ -89,6 +92,7 @@ strip.init();
 list.init();
 gateways.init();
 backtest.init();
+lab.init();
 sound.init();
 store.subscribe(draw);
 store.state.seen.from_us = store.nowUs();
