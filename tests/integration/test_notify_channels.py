@@ -275,6 +275,7 @@ async def test_a_storm_is_told_in_few_messages_fire_first(house: House) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # fifty starts of a process
 async def test_killed_between_sending_and_recording_it_sends_once_or_twice(house: House) -> None:
     """Fifty times killed with SIGKILL as the receiver has the message: 1 or 2 sends of each, never none."""
     got: dict[str, int] = {}
