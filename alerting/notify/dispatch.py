@@ -67,6 +67,8 @@ class Dispatch:
         self._invite = invite
         self._poll_s = poll_s
         self._busy: Counter[str] = Counter()
+        self._held: set[int] = set()
+        self._unsure = True
         self.fault = ""
         """Why the database does not say what is due; empty = it does."""
         self.faults: dict[str, str] = {}
@@ -76,14 +78,12 @@ class Dispatch:
 
     async def run(self) -> None:
         """Work until cancelled; what was being sent when the last process died is sent again."""
-        left = await self._until_answered(lambda: release(self._engine))
-        if left:
-            log.warning("notify.sent_again", steps=left)
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._beat()
                 for bundle in await self._claim():
                     self._busy[bundle.channel] += 1
+                    self._held.add(bundle.numbers[0])
                     tasks.create_task(self._deliver(bundle), name=f"notify.{bundle.channel}")
                 await asyncio.sleep(self._poll_s)
 
@@ -92,8 +92,13 @@ class Dispatch:
             name: (PER_CHANNEL - self._busy[name], PER_CHANNEL - 1 - self._busy[name]) for name in self._ways
         }
         try:
+            if self._unsure:
+                if left := await asyncio.to_thread(release, self._engine, frozenset(self._held)):
+                    log.warning("notify.sent_again", steps=left)
+                self._unsure = False
             taken = await asyncio.to_thread(claim, self._engine, room, self._wall_us())
         except (SQLAlchemyError, OSError) as error:
+            self._unsure = True  # it may have taken steps and only its answer was lost
             self._refused(error)
             return []
         self.fault = ""
@@ -125,6 +130,7 @@ class Dispatch:
                     log.info("notify.channel_back", channel=bundle.channel)
         finally:
             self._busy[bundle.channel] -= 1
+            self._held.discard(bundle.numbers[0])
 
     async def _not_delivered(self, bundle: Bundle, reason: str, *, retryable: bool) -> None:
         if self.faults.get(bundle.channel) != reason:

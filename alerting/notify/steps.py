@@ -185,12 +185,18 @@ def cancel(connection: Connection, which: Sequence[ColumnElement[bool]], why: st
     connection.execute(sending.values(give_up_us=0))
 
 
-def release(engine: Engine) -> int:
-    """At a start: what a process that is gone was sending is pending again; how many."""
+def release(engine: Engine, held: Collection[int] = ()) -> int:
+    """What is marked as being sent, and is in nobody's hands, is pending again; how many.
+
+    Args:
+        engine: The state database.
+        held: The messages that really are in somebody's hands, each by its first step's number.
+    """
+    nobodys = (_s.state == StepState.SENDING, _s.message.not_in(held))
     with writing(engine) as connection:
-        needless = update(step_table).where(_s.state == StepState.SENDING, _s.give_up_us == 0)
+        needless = update(step_table).where(*nobodys, _s.give_up_us == 0)
         connection.execute(needless.values(state=str(StepState.CANCELLED)))
-        left = update(step_table).where(_s.state == StepState.SENDING)
+        left = update(step_table).where(*nobodys)
         done = connection.execute(left.values(state=str(StepState.PENDING), give_up_us=None))
         return int(done.rowcount)
 

@@ -22,13 +22,14 @@ from alerting.alarms.book import Change
 from alerting.alarms.lifecycle import Alarm, State
 from alerting.detect.verdict import Level
 from alerting.errors import DeliveryError
+from alerting.notify import dispatch as dispatch_module
 from alerting.notify.channels.apprise import Apprise, AppriseSettings
 from alerting.notify.channels.base import Way
 from alerting.notify.channels.http import Http, HttpSettings
 from alerting.notify.channels.mqtt import Mqtt
 from alerting.notify.channels.sounder import Sounder, SounderSettings
 from alerting.notify.message import Message
-from alerting.notify.steps import Kind, blank
+from alerting.notify.steps import Bundle, Kind, blank, claim
 from alerting.notify.tables import step_table
 from fengsui import topics
 from fengsui.database import writing
@@ -225,6 +226,35 @@ async def test_a_channel_that_breaks_or_hangs_holds_up_nobody(
         await until(lambda: len(channel.messages) > 1, 10.0, "tried again")
         assert said in dispatch.faults["sms"]
     assert len(desk.messages) == 1
+
+
+async def test_steps_whose_claim_was_never_answered_are_done_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are marked as being sent and nobody sends them; what really is in hand is not sent twice."""
+    slow, mail = Hanging(), Told()
+    lost: list[Bundle] = []
+
+    def claim_unheard(*args: Any) -> list[Bundle]:
+        taken = claim(*args)
+        if any(bundle.channel == "mail" for bundle in taken) and not lost:
+            lost.extend(taken)
+            raise OSError("the answer was lost")
+        return taken
+
+    monkeypatch.setattr(dispatch_module, "claim", claim_unheard)
+    house.roster = roster(AT_ANY_HOUR.replace("        together: true\n", ""))
+    ways = {"sms": Way(slow, 30.0), "mail": Way(mail, 5.0), "desk": Way(Told(), 5.0)}
+    async with house.dispatching(ways) as dispatch:
+        house.tell(alarm(), "raised")
+        await until(lambda: slow.messages, 10.0, "in hand")
+        with writing(house.engine) as connection:
+            row = blank(Kind.BELL, "li", "mail", "li@example.org", wall_us())
+            connection.execute(insert(step_table), [row])
+        await until(lambda: mail.messages, 10.0, "told by mail")
+        assert lost
+        assert dispatch.fault == ""
+    assert (len(mail.messages), len(slow.messages)) == (1, 1)
 
 
 async def test_escalation_survives_a_restart(house: House) -> None:
