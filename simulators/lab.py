@@ -162,7 +162,10 @@ def keep(
         runs, interval_s = sampled(at_s, value)
     except ValueError as error:
         raise LabRefused(f"{error}; choose a shorter span") from error
-    scoped = any(rule.scope != EVERYWHERE for rule in draft.rules.about_readings())
+    rules = draft.rules
+    scopes = [rule.scope for rule in rules.about_readings()]
+    scopes += [rule.scope for rule in rules.coincidence] + [rule.scope for rule in rules.silence]
+    scoped = any(scope != EVERYWHERE for scope in scopes)
     place = ("unit", "building", "zone", "device", "device_type") if scoped else ()
     signal = Signal(
         series=write(runs),

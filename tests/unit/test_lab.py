@@ -188,6 +188,9 @@ def test_a_scoped_rule_finds_its_point_in_the_test() -> None:
     written = keep(take(FIRE, None), draft, "heat-302", 0, 240, "scoped", "heat")
     assert "building: dorm" in written.test
     assert [one.rule for one in written.said] == ["heat"]
+    silences = "silence:\n  - {after_s: 60}\n  - {name: here, scope: {building: dorm}, after_s: 30}\n"
+    assert "building: dorm" in keep(take(FIRE, None), parse(silences, "d"), "heat-302", 0, 9, "n", "").test
+    assert "building" not in keep(take(FIRE, None), shipped(), "heat-302", 0, 9, "n", "heat-fire").test
 
 
 def test_what_cannot_be_kept_is_refused() -> None:
