@@ -127,6 +127,11 @@ DOORS = [door for door in (*pages.DOORS, *api.DOORS) if door.method != LIVE and 
 ACTIONS = {(door.method, door.path): door.action for door in DOORS}
 
 
+def _is_of_a_unit(door: Door) -> bool:
+    """Whether its path names something that belongs to a unit."""
+    return any(what in door.path for what in ("{alarm}", "{point}", "{ticket}"))
+
+
 class _Try(NamedTuple):
     """Somebody's request at a door, with one of its own methods or another, about something of a unit."""
 
@@ -146,7 +151,7 @@ class _Try(NamedTuple):
         return (
             action is not None
             and self.viewer.may(action)
-            and ("{" not in self.door.path or self.viewer.sees(self.unit))
+            and (not _is_of_a_unit(self.door) or self.viewer.sees(self.unit))
             and "{ticket}" not in self.door.path
             and (self.door.action is not Action.READ_DEAD_LETTERS or self.viewer.units is None)
         )
@@ -193,7 +198,7 @@ async def _try_doors(run: Run, stack: Stack, viewer: Viewer, person: Person, poi
     for door in DOORS:
         about = list(zip(points, UNITS, strict=True))
         for method in METHODS:
-            for point, unit in about if "{" in door.path else about[:1]:
+            for point, unit in about if _is_of_a_unit(door) else about[:1]:
                 one = _Try(viewer, door, method, point, unit)
                 before = _acts(stack, viewer.person)
                 status = await _ask(stack, person, one)
@@ -225,6 +230,7 @@ async def _ask(stack: Stack, person: Person, one: _Try) -> int:
         },
         "/api/v1/lab/fire": {},
         "/api/v1/backtest/{ticket}/cancel": {},
+        "/api/v1/lab/runs/{ticket}/cancel": {},
     }  # fmt: skip
     answer = await person.client.request(
         one.method,
