@@ -7,10 +7,14 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.calling import House
 from tests.databases import KINDS, Database, cluster, in_cluster, in_folder
 from tests.servers import Process
+
+settings.register_profile("fengsui", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fengsui")  # how fast a machine is decides no test
 
 _HOW = {
     "mosquitto_pub": "apt-get install mosquitto-clients",
