@@ -17,12 +17,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import DatabaseError
 
 from alerting.alarms.lifecycle import Alarm, State
 from alerting.alarms.record import alarm_table, record_table
-from alerting.errors import AlertingError, RecordUnavailable
+from alerting.errors import AlertingError
 from alerting.finding import Finding
+from alerting.state import answering
 from fengsui.model import AlarmClass
 from fengsui.viewer import Viewer
 
@@ -197,10 +197,8 @@ async def of_span(
         rung, alarms = gather(engine, viewer, from_us, to_us)
         return compute(rung, alarms, make_of, from_us=from_us, to_us=to_us, operators=operators)
 
-    try:
+    with answering():
         return await asyncio.to_thread(work)
-    except DatabaseError as error:
-        raise RecordUnavailable(f"the alarm record cannot be read: {error.orig}") from error
 
 
 def gather(engine: Engine, viewer: Viewer, from_us: int, to_us: int) -> tuple[list[Rung], list[Alarm]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
-import getpass
 from pathlib import Path
 
 from fengsui.errors import UsageError
+from fengsui.shell import add_data, person, plain
 from fengsui.viewer import Role, Viewer
 from ingest.deadletter import DeadLetter, Summary
 
@@ -19,13 +19,7 @@ _SHOWN_BYTES = 1024
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to do with which letters."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("var/core"),
-        metavar="DIR",
-        help="the core's data directory (var/core)",
-    )
+    add_data(parser)
     verbs = parser.add_subparsers(dest="what", required=True)
     listing = verbs.add_parser("list", help="the newest letters, one a line")
     listing.add_argument("--limit", type=int, default=50)
@@ -43,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     path = args.data / "deadletter.db"
     if not path.exists():
         raise UsageError(f"{path} is not there; name the core's data directory with --data")
-    viewer = Viewer(f"shell:{getpass.getuser()}", frozenset({Role.ADMIN}), None)
+    viewer = Viewer(person(), frozenset({Role.ADMIN}), None)
     return asyncio.run(_run(args, path, viewer))
 
 
@@ -76,8 +70,8 @@ async def _run(args: argparse.Namespace, path: Path, viewer: Viewer) -> int:
 def _line(letter: Summary) -> str:
     mark = "*" if letter.first else " "
     return (
-        f"{letter.id:>8}{mark} {_time(letter.at_us)} {_plain(letter.gateway):<20} {letter.reason:<14}"
-        f" {letter.readings:>5} {_plain(letter.text)}"
+        f"{letter.id:>8}{mark} {_time(letter.at_us)} {plain(letter.gateway):<20} {letter.reason:<14}"
+        f" {letter.readings:>5} {plain(letter.text)}"
     )
 
 
@@ -86,9 +80,9 @@ def _page(letter: Summary, raw: bytes) -> str:
     lines = [
         f"letter    {letter.id}" + (", the first of its gateway" if letter.first else ""),
         f"received  {_time(letter.at_us)}",
-        f"gateway   {_plain(letter.gateway)}",
+        f"gateway   {plain(letter.gateway)}",
         f"number    {number}",
-        f"reason    {letter.reason}: {_plain(letter.text)}",
+        f"reason    {letter.reason}: {plain(letter.text)}",
         f"readings  {letter.readings}",
         f"bytes     {letter.size}, {len(raw)} kept"
         + (", replay requested" if letter.replay_requested else ""),
@@ -104,8 +98,3 @@ def _page(letter: Summary, raw: bytes) -> str:
 
 def _time(at_us: int) -> str:
     return datetime.datetime.fromtimestamp(at_us / 1e6, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _plain(text: str) -> str:
-    """Text from outside without what could steer a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)

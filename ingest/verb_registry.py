@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 from pathlib import Path
 
 from fengsui.database import existing
 from fengsui.errors import UsageError
 from fengsui.question import ask
+from fengsui.shell import add_data, add_database, person
 from fengsui.viewer import Role, Viewer
 from ingest.inventory import FIELDS, Sort
 from ingest.registry import Registry
@@ -26,14 +26,8 @@ _ACCEPTED = [name for name in FIELDS[Sort.POINT] if name not in ("gateway", "nam
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to do with the registry."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("var/core"),
-        metavar="DIR",
-        help="the core's data directory (var/core)",
-    )
-    parser.add_argument("--database", metavar="URL", help="the state database, if it is not in DIR")
+    add_data(parser)
+    add_database(parser)
     verbs = parser.add_subparsers(dest="what", required=True)
     importing = verbs.add_parser(
         "import", help="add or replace everything in a .yaml or .csv file, or nothing"
@@ -51,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; who may write the core's files may change its registry."""
-    viewer = Viewer(f"shell:{getpass.getuser()}", frozenset({Role.ADMIN}), None)
+    viewer = Viewer(person(), frozenset({Role.ADMIN}), None)
     match args.what:
         case "import" | "export":
             return asyncio.run(_exchange(args, viewer))

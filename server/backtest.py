@@ -20,13 +20,13 @@ from alerting.detect.scope import Scope
 from alerting.errors import RulesRefused
 from alerting.rulebook.file import parse, shipped
 from fengsui.database import connect
-from fengsui.errors import FengsuiError
+from fengsui.errors import FengsuiError, Unavailable
 from fengsui.model import AlarmClass, Point
 from fengsui.viewer import Viewer
-from ingest.registry import Registry, RegistryUnavailable
+from ingest.registry import Registry
 from ingest.store.base import StoreError
 from server.config import Embedded, Influx
-from server.errand import Progress, Unavailable
+from server.errand import Progress
 from server.rulebook import OWN
 from server.series import open_history
 
@@ -138,7 +138,7 @@ async def backtest(
             recorded_fires=sum(id_ in ids for id_ in fires),
             notes=[*ready.notes, *history.faults],
         )
-    except (StoreError, RegistryUnavailable) as error:
+    except StoreError as error:
         raise Unavailable(str(error)) from error
     except SQLAlchemyError as error:
         raise Unavailable(f"the state database cannot be read: {error}") from error

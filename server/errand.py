@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from fengsui.errors import FengsuiError
+from fengsui.errors import FengsuiError, Unavailable
 
 NICE = 15
 """Everything else on the machine goes first."""
@@ -27,10 +27,6 @@ class Progress(msgspec.Struct, frozen=True):
     at_us: int
     """Everything before this is judged."""
     readings: int
-
-
-class Unavailable(FengsuiError):
-    """It cannot be done now; the text says why. Try again later, or ask an administrator."""
 
 
 class _Teller:

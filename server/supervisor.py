@@ -21,6 +21,7 @@ from typing import IO
 
 from fengsui.errors import FengsuiError
 from fengsui.runtime import WRONG_SETTINGS, WRONG_USAGE, Stop
+from fengsui.shell import plain
 
 FIRST_S = 0.5
 LONGEST_S = 30.0
@@ -262,7 +263,7 @@ class BoundedLog:
         """The last few lines, fit for a terminal whatever the process printed."""
         lines = [*self._tail, self._open_line] if self._open_line.strip() else list(self._tail)
         texts = (line.decode(errors="replace") for line in lines[-_LAST_LINES:])
-        return ["".join(c if c.isprintable() else "?" for c in text) for text in texts]
+        return [plain(text) for text in texts]
 
 
 def _ending(code: int) -> str:

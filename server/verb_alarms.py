@@ -7,10 +7,8 @@ under ``shell:`` and the user's name. An alarm is named by the beginning of its 
 from __future__ import annotations
 
 import argparse
-import getpass
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from alerting.alarms.desk import DEEDS
@@ -20,6 +18,7 @@ from fengsui.errors import UsageError
 from fengsui.model import AlarmClass
 from fengsui.question import ask
 from fengsui.runtime import OK
+from fengsui.shell import add_data, person, plain
 from fengsui.viewer import Role, Viewer
 
 SUMMARY = "list, show and handle alarms in a terminal, when the console is down"
@@ -46,13 +45,7 @@ _HELP = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to do with which alarm."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("var/core"),
-        metavar="DIR",
-        help="the core's data directory (var/core)",
-    )
+    add_data(parser)
     verbs = parser.add_subparsers(dest="what", required=True)
     listing = verbs.add_parser("list", help="open alarms, in the order of work")
     listing.add_argument("--closed", action="store_true", help="the newest closed ones instead")
@@ -75,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; who may open the core's socket may do what officers and engineers may."""
-    viewer = Viewer(f"shell:{getpass.getuser()}", frozenset({Role.OFFICER, Role.ENGINEER}), None)
+    viewer = Viewer(person(), frozenset({Role.OFFICER, Role.ENGINEER}), None)
 
     def asked(do: str, **named: object) -> Any:
         return ask(args.data, viewer, do, **named)
@@ -132,7 +125,7 @@ def _line(alarm: dict[str, Any]) -> str:
         marks.append(f"taken by {alarm['taken']['by']}")
     return (
         f"{alarm['id'][:_ID_SHOWN]}  {_clock(alarm['measured_at_us'])}  {alarm['cls']:<11} "
-        f"{alarm['state'].replace('_', ' '):<23} {_plain(place)}"
+        f"{alarm['state'].replace('_', ' '):<23} {plain(place)}"
         + (f"  [{', '.join(marks)}]" if marks else "")
     )
 
@@ -142,19 +135,14 @@ def _show(told: dict[str, Any]) -> None:
     print(_line(alarm))
     print(f"id {alarm['id']}, version {alarm['version']}, raised {alarm['count']} times")
     for reason in alarm["reasons"]:
-        print(f"  {_plain(reason['text_en'])}")
+        print(f"  {plain(reason['text_en'])}")
     for station, at_us in told["stamps"].items():
         print(f"  {station:<13}{_clock(at_us) if at_us is not None else '-'}")
     for row in told["record"]:
-        text = f": {_plain(row['reason'])}" if row["reason"] else ""
-        who = _plain(row["actor"]) or row["origin"]
+        text = f": {plain(row['reason'])}" if row["reason"] else ""
+        who = plain(row["actor"]) or row["origin"]
         print(f"  {row['number']:>8}  {_clock(row['at_us'])}  {row['what'].replace('_', ' ')} by {who}{text}")
 
 
 def _clock(at_us: int) -> str:
     return f"{datetime.fromtimestamp(at_us / 1e6, UTC).astimezone():%m-%d %H:%M:%S}"
-
-
-def _plain(text: str) -> str:
-    """What came from outside, without anything that a terminal obeys."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -18,6 +18,7 @@ from alerting.errors import HeadsDamaged
 from fengsui.database import existing
 from fengsui.errors import UsageError
 from fengsui.runtime import OK
+from fengsui.shell import add_data, add_database
 from server.config import HEADS
 
 SUMMARY = "prove that the alarm record is what was written"
@@ -30,14 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the record and its heads are."""
     verbs = parser.add_subparsers(dest="what", required=True)
     verifying = verbs.add_parser("verify", help="read the whole record and hold it against its heads")
-    verifying.add_argument(
-        "--data",
-        type=Path,
-        default=Path("var/core"),
-        metavar="DIR",
-        help="the core's data directory (var/core)",
-    )
-    verifying.add_argument("--database", metavar="URL", help="the state database, if it is not in DIR")
+    add_data(verifying)
+    add_database(verifying)
     verifying.add_argument(
         "--heads", type=Path, metavar="FILE", help=f"the exported heads, if they are not DIR/{HEADS}"
     )

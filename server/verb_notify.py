@@ -6,7 +6,6 @@ All of it works on the core's settings and state database; a running core takes 
 from __future__ import annotations
 
 import argparse
-import getpass
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 import yaml
 from sqlalchemy import Engine
 
-from alerting.errors import RecordUnavailable, RosterRefused
+from alerting.errors import RosterRefused
 from alerting.notify import kept
 from alerting.notify.bell import ring, rings
 from alerting.notify.plan import Case, Step, plan
@@ -27,6 +26,7 @@ from fengsui.database import connect
 from fengsui.errors import UsageError
 from fengsui.model import AlarmClass
 from fengsui.runtime import OK
+from fengsui.shell import person
 from server.config import Settings
 from server.migrations import upgrade
 
@@ -95,8 +95,6 @@ def run(args: argparse.Namespace) -> int:
     except RosterRefused as error:
         print(error, file=sys.stderr)
         return REFUSED
-    except RecordUnavailable as error:
-        raise UsageError(str(error)) from error
 
 
 def _check(roster: Roster, path: Path) -> int:
@@ -153,7 +151,7 @@ def _import(args: argparse.Namespace, config: Settings) -> int:
     roster = load(args.file, config.notify.channels)
     engine = _engine(config)
     try:
-        number = kept.put_in_force(engine, roster, _person(), time.time_ns() // 1_000)
+        number = kept.put_in_force(engine, roster, person(), time.time_ns() // 1_000)
     finally:
         engine.dispose()
     print(f"roster {number} is in force: {len(roster.contacts)} contacts, {len(roster.calls)} calls")
@@ -219,7 +217,7 @@ def _under_test(args: argparse.Namespace, config: Settings) -> int:
         else:
             until_us = now_us + args.minutes * 60_000_000
             kept.put_under_test(
-                engine, args.building, args.reason, _person(), now_us=now_us, until_us=until_us
+                engine, args.building, args.reason, person(), now_us=now_us, until_us=until_us
             )
             print(f"{args.building} is under test for {args.minutes} min: its alarms stay in the house")
     except ValueError as error:
@@ -233,7 +231,3 @@ def _engine(config: Settings) -> Engine:
     config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     upgrade(config.database_url)
     return connect(config.database_url)
-
-
-def _person() -> str:
-    return f"shell:{getpass.getuser()}"

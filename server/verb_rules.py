@@ -16,7 +16,7 @@ import msgspec
 
 from alerting.detect.rules import AnyRule, Rule
 from alerting.detect.slots import applies
-from alerting.errors import RecordUnavailable, RulesRefused
+from alerting.errors import RulesRefused
 from alerting.rulebook.diff import compare, kind_of
 from alerting.rulebook.explain import explain
 from alerting.rulebook.file import RuleFile, failures, read, shipped
@@ -27,6 +27,7 @@ from fengsui.database import existing
 from fengsui.errors import UsageError
 from fengsui.model import Point
 from fengsui.runtime import OK
+from fengsui.shell import DATA, add_data, add_database
 from ingest import sheet
 from ingest.inventory import Inventory, merge
 from ingest.registry import Registry
@@ -53,20 +54,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names", nargs="*", metavar="FILE, RULE", help="a rule file, names of rules in it"
     )
     explaining.add_argument("--registry", type=Path, metavar="FILE", help="count points of a registry file")
-    _add_database(explaining, None)
+    add_data(explaining, default=None)
+    add_database(explaining)
     hurrying = verbs.add_parser(
         "urgent", help="print the limits beyond which a gateway's readings take the alarm lane"
     )
     hurrying.add_argument("gateway", metavar="GATEWAY", help="name of the gateway")
     hurrying.add_argument("--rules", metavar="FILE", help="a rule file (the rules in force in DIR)")
     hurrying.add_argument("--registry", type=Path, metavar="FILE", help="points of a registry file (of DIR)")
-    _add_database(hurrying, Path("var/core"))
+    add_data(hurrying)
+    add_database(hurrying)
     comparing = verbs.add_parser("diff", help="which rules of two files differ, and how")
     comparing.add_argument("old", metavar="OLD")
     comparing.add_argument("new", metavar="NEW")
     showing = verbs.add_parser("show", help="print the shipped file, or a rule as it ran here: NAME@VERSION")
     showing.add_argument("rule", nargs="?", metavar="NAME@VERSION")
-    _add_database(showing, Path("var/core"))
+    add_data(showing)
+    add_database(showing)
     parser.epilog = "Exit code: 0 good; 1 refused, a test fails, or (diff) changed under the same version."
 
 
@@ -89,15 +93,6 @@ def run(args: argparse.Namespace) -> int:
     except RulesRefused as error:
         print(error, file=sys.stderr)
         return REFUSED
-    except RecordUnavailable as error:
-        raise UsageError(str(error)) from error
-
-
-def _add_database(parser: argparse.ArgumentParser, folder: Path | None) -> None:
-    parser.add_argument(
-        "--data", type=Path, default=folder, metavar="DIR", help="the core's data directory (var/core)"
-    )
-    parser.add_argument("--database", metavar="URL", help="the state database, if it is not in DIR")
 
 
 def _read(name: str) -> RuleFile:
@@ -176,7 +171,7 @@ def _points(args: argparse.Namespace) -> Sequence[Point] | None:
         return merge(Inventory(), sheet.read(data, format_)).points
     if args.data is None and args.database is None:
         return None
-    engine = existing(args.data or Path("var/core"), args.database)
+    engine = existing(args.data or DATA, args.database)
     try:
         return asyncio.run(Registry.open(engine)).points
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import sys
 import time
 from collections import Counter
@@ -17,9 +16,10 @@ import msgspec
 
 from alerting.backtest.report import Alarm, Labelled, Outcome, Report
 from fengsui import settings
-from fengsui.errors import UsageError
+from fengsui.errors import Unavailable, UsageError
 from fengsui.model import AlarmClass
 from fengsui.runtime import OK
+from fengsui.shell import DATA, person
 from fengsui.viewer import Role, Viewer
 from server.backtest import (
     DAY_S,
@@ -30,7 +30,7 @@ from server.backtest import (
     text_in_force,
 )
 from server.config import Settings
-from server.errand import Progress, Unavailable
+from server.errand import Progress
 from simulators.archive import load_archive
 from simulators.backtest_page import render
 from simulators.screen import Screen
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--data",
         type=Path,
-        default=Path("var/core"),
+        default=DATA,
         metavar="DIR",
         help="the core's data directory, which holds its core.toml (var/core); the core may be running",
     )
@@ -134,7 +134,7 @@ def _over_store(args: argparse.Namespace, screen: Screen) -> Report:
     kept = Kept(core.store, core.database_url, text_in_force(args.against or core.rules, core.folder))
     warm_days = WARM_UP_DAYS if args.warm_up is None else args.warm_up
     question = _question(args, _us(args.begin), _us(args.end), warm_days, args.begin)
-    viewer = Viewer(f"shell:{getpass.getuser()}", frozenset({Role.ADMIN}), None)
+    viewer = Viewer(person(), frozenset({Role.ADMIN}), None)
     return asyncio.run(backtest(kept, viewer, question, Speed(screen, question).tell))
 
 

@@ -14,6 +14,7 @@ from fengsui.database import existing
 from fengsui.model import Point
 from fengsui.runtime import Stop, wall_us
 from fengsui.runtime import run as run_process
+from fengsui.shell import add_data, add_database
 from ingest.registry import Registry
 from simulators.capture import Follower, Head, Writer
 from simulators.positive import positive
@@ -30,15 +31,9 @@ _MB = 1_000_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="the capture; must not exist")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("var/core"),
-        metavar="DIR",
-        help="the core's data directory (var/core); it is only read",
-    )
+    add_data(parser, text="the core's data directory (var/core); it is only read")
     parser.add_argument("--journal", type=Path, metavar="DIR", help="the journal, if not DIR/journal")
-    parser.add_argument("--database", metavar="URL", help="the state database, if it is not in DIR")
+    add_database(parser)
     parser.add_argument(
         "--for",
         dest="for_s",

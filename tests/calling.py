@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from sqlalchemy import Engine, func, select
@@ -21,6 +21,7 @@ from fengsui.database import connect, writing
 from fengsui.runtime import wall_us
 from server.migrations import upgrade
 from tests.rosters import AT_ANY_HOUR, INSIDE, roster
+from tests.waiting import background
 
 
 class House:
@@ -56,13 +57,8 @@ class House:
             told=self.notified.append, utc_offset=timedelta(hours=8), wall_us=wall_us, beat=lambda: None,
             poll_s=0.02,
         )  # fmt: skip
-        task = asyncio.create_task(dispatch.run(), name="dispatch")
-        try:
+        async with background(dispatch.run()):
             yield dispatch
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 class Told:

@@ -1,11 +1,12 @@
-"""Waiting for the world in tests: poll a condition with a deadline, never sleep and hope."""
+"""Waiting for the world in tests, and letting it run: poll with a deadline, never sleep and hope."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -40,3 +41,15 @@ async def until(
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {timeout_s:g} s (last seen: {value!r})")
         await asyncio.sleep(every_s)
+
+
+@asynccontextmanager
+async def background(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a coroutine for the length of the block; its own error, if it had one, comes out at the end."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

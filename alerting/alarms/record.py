@@ -357,23 +357,19 @@ def _load(engine: Engine) -> Loaded:
             select(alarm_table.c.body).where(alarm_table.c.open).order_by(alarm_table.c.number)
         ).scalars()
         alarms = [msgspec.json.decode(body, type=Alarm) for body in bodies]
-        closed = connection.execute(
-            select(alarm_table.c.id)
-            .where(~alarm_table.c.open)
-            .order_by(alarm_table.c.number.desc())
-            .limit(CLOSED_REMEMBERED)
-        ).scalars()
-        bodies = connection.execute(
-            select(alarm_table.c.body)
-            .where(~alarm_table.c.open)
-            .order_by(alarm_table.c.number.desc())
-            .limit(CLOSED_KEPT)
-        ).scalars()
-        gone = [msgspec.json.decode(body, type=Alarm) for body in bodies][::-1]
+        closed = _of_newest_closed(connection, alarm_table.c.id, CLOSED_REMEMBERED)
+        kept = _of_newest_closed(connection, alarm_table.c.body, CLOSED_KEPT)
+        gone = [msgspec.json.decode(body, type=Alarm) for body in kept]
         row = connection.execute(select(cursor_table)).first()
         number = connection.execute(select(func.max(record_table.c.number))).scalar() or 0
         cursor = None if row is None else Cursor(row.journal, row.alarm, row.telemetry)
-        return Loaded(alarms, list(closed)[::-1], gone, cursor, number)
+        return Loaded(alarms, closed, gone, cursor, number)
+
+
+def _of_newest_closed(connection: Connection, column: Column[str], count: int) -> list[str]:
+    """A column of the newest closed alarms, the oldest of them first."""
+    newest = select(column).where(~alarm_table.c.open).order_by(alarm_table.c.number.desc()).limit(count)
+    return list(connection.execute(newest).scalars())[::-1]
 
 
 def _write(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from alerting.notify.plan import Why
 from alerting.notify.roster import Roster
 from alerting.notify.tables import roster_table, step_table, test_table
-from alerting.rulebook.kept import answering
+from alerting.state import answering
 from fengsui.database import writing
 
 LONGEST_TEST_US = 12 * 3_600_000_000

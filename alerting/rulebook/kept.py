@@ -6,19 +6,18 @@ ever: the same version with another content is refused, and the file says which 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Engine, Integer, String, Table, Text, insert, select
-from sqlalchemy.exc import DatabaseError
 
 from alerting.detect.rules import AnyRule, RuleSet
-from alerting.errors import Problem, RecordUnavailable, RulesRefused
+from alerting.errors import Problem, RulesRefused
 from alerting.rulebook.diff import changed, kind_of
 from alerting.rulebook.file import RuleFile
+from alerting.state import answering
 from fengsui.database import metadata, writing
 
 version_table = Table(
@@ -103,15 +102,6 @@ def versions(database: Engine) -> list[tuple[str, int]]:
             select(columns.name, columns.version).order_by(columns.name, columns.version)
         )
         return [(row.name, row.version) for row in rows]
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """Say of an error of the database that it is the state database's."""
-    try:
-        yield
-    except DatabaseError as error:
-        raise RecordUnavailable(f"the state database did not answer: {error.orig}") from error
 
 
 def _find(connection: Connection, name: str, version: int) -> KeptRule | None:

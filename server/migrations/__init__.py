@@ -6,9 +6,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.exc import DatabaseError
 
-from alerting.errors import RecordUnavailable
+from alerting.state import answering
 from fengsui.database import connect, writing
 
 
@@ -20,12 +19,10 @@ def upgrade(url: str) -> None:
     """
     engine = connect(url)
     try:
-        with writing(engine) as connection:
+        with answering(), writing(engine) as connection:
             config = configuration()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-    except DatabaseError as error:
-        raise RecordUnavailable(f"the state database did not answer: {error.orig}") from error
     finally:
         engine.dispose()
 

@@ -10,6 +10,7 @@ import pytest
 
 from alerting.backtest.report import Report
 from fengsui import command, settings
+from fengsui.errors import Unavailable
 from fengsui.model import AlarmClass
 from fengsui.viewer import Role, Viewer
 from ingest.store.embedded import EmbeddedStore
@@ -24,7 +25,7 @@ from server.backtest import (
     text_in_force,
 )
 from server.config import Settings
-from server.errand import Progress, Unavailable
+from server.errand import Progress
 from tests.past import DAY_US, DRAFT, FROM_US, fill, register, settings_file, weeks
 from tests.servers import influxd
 

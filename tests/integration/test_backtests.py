@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from server.local import Question as Asking
 from server.local import Refused
 from tests.integration.test_backtest import embedded_past, kept, question
 from tests.past import IN_FORCE
-from tests.waiting import until
+from tests.waiting import background, until
 
 ENGINEER = Viewer("e1", frozenset({Role.ENGINEER}), None)
 OTHER = Viewer("e2", frozenset({Role.ENGINEER}), None)
@@ -58,13 +58,8 @@ async def running(
 ) -> AsyncIterator[Errands[Question]]:
     """Backtests at work."""
     ours = backtests(lambda: past, worker=worker, monotonic_s=clock or Clock())
-    task = asyncio.create_task(ours.run(), name="test.backtests")
-    try:
+    async with background(ours.run()):
         yield ours
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def looked(ours: Errands[Question], ticket: str) -> Any:

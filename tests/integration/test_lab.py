@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from server.local import Refused
 from simulators.lab import Report
 from tests.integration.test_backtest import embedded_past
 from tests.unit.test_lab import FIRE, burns, folder
-from tests.waiting import until
+from tests.waiting import background, until
 
 ENGINEER = Viewer("e1", frozenset({Role.ENGINEER}), None)
 OF_ONE_UNIT = Viewer("e2", frozenset({Role.ENGINEER}), frozenset({"u1"}))
@@ -34,13 +34,8 @@ OF_ONE_UNIT = Viewer("e2", frozenset({Role.ENGINEER}), frozenset({"u1"}))
 async def running(recordings: Path | None = None) -> AsyncIterator[Errands[Question]]:
     """A lab at work, beside the shipped rules."""
     ours = lab(recordings, lambda: shipped().text)
-    task = asyncio.create_task(ours.run(), name="test.lab")
-    try:
+    async with background(ours.run()):
         yield ours
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def answer(ours: Errands[Question], question: Question, viewer: Viewer = ENGINEER) -> Any:

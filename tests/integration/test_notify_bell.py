@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
 
 from alerting.notify.bell import MISSED_S, WATCH_EVERY_S, Bell, fly, ring, rings
@@ -13,7 +13,7 @@ from alerting.notify.config import CanarySettings
 from alerting.notify.steps import StepState, claim, delivered
 from fengsui.runtime import MACHINE
 from tests.calling import House, Told, refuse
-from tests.waiting import until
+from tests.waiting import background, until
 
 CANARY = CanarySettings(channel="board", to="canary", tell="sms", tell_to="13800000000")
 BEFORE_US = round(datetime(2026, 1, 5, 0, 59, tzinfo=UTC).timestamp()) * 1_000_000
@@ -37,13 +37,8 @@ async def bell(
         utc_offset=timedelta(hours=8), wall_us=wall_us, monotonic_s=MACHINE.monotonic_s,
         every_s=0.2, missed_s=missed_s,
     )  # fmt: skip
-    task = asyncio.create_task(it.run(), name="bell")
-    try:
+    async with background(it.run()):
         yield it
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_every_channel_is_rung_once_a_day(house: House) -> None:

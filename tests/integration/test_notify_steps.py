@@ -33,8 +33,8 @@ from fengsui.model import AlarmClass
 from server.migrations import upgrade
 from tests.alarms import alarm
 from tests.databases import Database
-from tests.integration.test_record import running
 from tests.rosters import CHANNELS, INSIDE, MONDAY_NOON_US, S, roster
+from tests.waiting import background
 
 T0_US = MONDAY_NOON_US
 ROOM = dict.fromkeys(CHANNELS, (4, 3))
@@ -83,7 +83,7 @@ async def desk(state: Database) -> AsyncIterator[Desk]:
     """A migrated database with a recorder that runs."""
     upgrade(state.url)
     desk = Desk(state.url)
-    async with running(desk.recorder):
+    async with background(desk.recorder.run()):
         yield desk
     desk.engine.dispose()
 

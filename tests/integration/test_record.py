@@ -34,7 +34,7 @@ from tests.databases import Database, family, in_cluster, in_folder, own_cluster
 from tests.ordering import order
 from tests.servers import Process
 from tests.unit.detection import T0_US, point
-from tests.waiting import until
+from tests.waiting import background, until
 
 FIRES = 50
 DEADLINE_S = 0.3
@@ -117,21 +117,9 @@ async def recording(database: Database) -> AsyncIterator[Scene]:
     """The same on one database."""
     await asyncio.to_thread(upgrade, database.url)
     scene = Scene(database)
-    async with running(scene.recorder):
+    async with background(scene.recorder.run()):
         yield scene
     scene.engine.dispose()
-
-
-@asynccontextmanager
-async def running(recorder: Recorder) -> AsyncIterator[None]:
-    """The recorder's task, for as long as the block lasts."""
-    task = asyncio.create_task(recorder.run(), name="record")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_record_then_publish(scene: Scene) -> None:
@@ -284,7 +272,7 @@ async def test_what_is_written_within_is_recorded_or_taken_back_with_the_changes
     )  # fmt: skip
     changes = [*scene.event(0), *scene.event(1)]
     recorder.submit(changes, None)
-    async with running(recorder):
+    async with background(recorder.run()):
         await until(lambda: recorder.fault, 5.0, "the first attempt failed")
         assert scene.rows() == []
         assert await recorder.flush(5.0)

@@ -26,7 +26,7 @@ from fengsui.viewer import Role, Viewer
 from server.migrations import upgrade
 from tests.ordering import order
 from tests.unit.detection import T0_US, S, Sample, heat, point
-from tests.waiting import until
+from tests.waiting import background, until
 
 POINTS = 20
 OFFICER = Viewer("0417", frozenset({Role.OFFICER}), None)
@@ -95,13 +95,10 @@ async def core(folder: Path, **options: object) -> AsyncIterator[Core]:
     """A core that runs; at the end it is cut off like a process that is killed."""
     one = Core(folder, **options)  # type: ignore[arg-type]  # the tests say which
     await one.watch.start()
-    task = asyncio.create_task(one.watch.run(one.batches.get), name="watch")
     try:
-        yield one
+        async with background(one.watch.run(one.batches.get)):
+            yield one
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
         one.database.dispose()
 
 

@@ -14,11 +14,11 @@ from tests.ledger import evidence
 from tests.ledger.core import Core
 from tests.ledger.identity import SHIFT
 from tests.ledger.nemesis import Fault
-from tests.ledger.run import Bell, Run, background, killing
+from tests.ledger.run import Bell, Run, killing
 from tests.ledger.stack import Stack
 from tests.ledger.station import Station
 from tests.powercut import FileSystem, Volume, power, small_volume
-from tests.waiting import until
+from tests.waiting import background, until
 
 BASE_RATE = 1_000.0
 OUTAGE_S = 12.0

@@ -21,12 +21,12 @@ from tests.ledger import evidence
 from tests.ledger.core import CoreError
 from tests.ledger.front import Front
 from tests.ledger.ledger import Plan, Verdict
-from tests.ledger.run import Bell, Run, background, p99
+from tests.ledger.run import Bell, Run, p99
 from tests.ledger.stack import DATABASE, Stack
 from tests.ledger.stranger import Stranger, stranger
 from tests.rawhttp import Request, reply
 from tests.servers import http
-from tests.waiting import until
+from tests.waiting import background, until
 
 BASE_RATE = 1_000.0
 DAY_US = 86_400_000_000

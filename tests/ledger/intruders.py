@@ -19,11 +19,11 @@ from tests.consoles import Person, add_person, serving, signed_in
 from tests.ledger import evidence
 from tests.ledger.driver import fire_point
 from tests.ledger.ledger import Verdict
-from tests.ledger.run import Bell, Run, background, p99
+from tests.ledger.run import Bell, Run, p99
 from tests.ledger.stack import UNKNOWN_FIRES, Stack
 from tests.ledger.stranger import SPOOL, stranger
 from tests.ordering import bodies
-from tests.waiting import until
+from tests.waiting import background, until
 
 BASE_RATE = 1_000.0
 OTHER = "g2"

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from tests.databases import family
-from tests.ledger.run import Bell, Run, background
+from tests.ledger.run import Bell, Run
 from tests.ledger.stack import Stack
 from tests.powercut import Volume, power
-from tests.waiting import until
+from tests.waiting import background, until
 
 BASE_RATE = 1_000.0
 FIRES = 50
