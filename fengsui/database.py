@@ -88,17 +88,29 @@ def connect(url: str, *, busy_timeout_ms: int = 1000) -> Engine:
 
 
 def _sqlite(url: URL, busy_timeout_ms: int) -> Engine:
-    """WAL, full sync, a busy time-out and foreign keys."""
+    """WAL, full sync, a busy time-out and foreign keys; a file that was there once is never made anew.
+
+    Its volume is away then, and an empty database in the folder below would only be in the way.
+    """
     engine = create_engine(url)
+    opened = False
     pragmas = (
         f"busy_timeout={busy_timeout_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
     )  # fmt: skip
+
+    @event.listens_for(engine, "do_connect")
+    def _open(_dialect: object, _entry: object, args: list[str], options: dict[str, object]) -> None:
+        if opened:
+            args[0] = f"{Path(args[0]).absolute().as_uri()}?mode=rw"
+            options["uri"] = True
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves: Python's driver would defer it
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}").close()
+        nonlocal opened
+        opened = True
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,7 +15,7 @@ from alerting.errors import RecordUnavailable
 from fengsui.database import connect, metadata, writing
 from fengsui.errors import Unavailable
 from server.migrations import upgrade
-from tests.databases import Database
+from tests.databases import Database, in_folder
 from tests.servers import HOST, free_port
 
 OWNERS = (
@@ -68,6 +69,28 @@ def test_the_state_is_durable_and_its_writers_take_turns(state: Database) -> Non
     with writing(impatient):
         pass
     impatient.dispose()
+    engine.dispose()
+
+
+def test_a_file_that_is_away_is_not_made_anew(tmp_path: Path) -> None:
+    """Between two mounts of its volume nothing is put in the place of the state."""
+    folder = tmp_path / "a volume"
+    folder.mkdir()
+    url = in_folder(folder).url
+    upgrade(url)
+    engine = connect(url)
+    with writing(engine) as connection:
+        connection.execute(text("INSERT INTO detect_cursor VALUES ('j', 1, 2)"))
+    engine.dispose()
+    folder.rename(tmp_path / "elsewhere")
+    folder.mkdir()
+    with pytest.raises(OperationalError, match="unable to open"), writing(engine):
+        pass
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    (tmp_path / "elsewhere").rename(folder)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT telemetry FROM detect_cursor")).scalar() == 2
     engine.dispose()
 
 
